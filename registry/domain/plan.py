@@ -56,10 +56,17 @@ class RenameKeys:
 
 @dataclass(frozen=True)
 class LoadAdapter:
+    """`overwrites` declares the base parameters that the file replaces, by their names in the
+    plain base (`model.embed_tokens.weight`, `…q_proj.bias`), sorted: biases that the config trains,
+    embeddings saved without being in modules_to_save. The loader refuses any other (rule 2).
+    Printed as a member `overwrites` only when there are some.
+    """
+
     repo_id: str
     revision: str
     subfolder: str | None
     kwargs: Mapping[str, str | int | bool] = field(default_factory=dict)
+    overwrites: tuple[str, ...] = ()
 
 
 Step = LoadBase | LoadTokenizer | ResizeEmbeddings | FillRows | RenameKeys | LoadAdapter
