@@ -1,85 +1,50 @@
-"""The load plan: ordered steps, and `compute_plan`, which decides them from recorded facts."""
+"""The load plan, decided: `compute_plan` turns recorded facts into steps, issues and a forecast."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.issues import Issue
-from registry.domain.refs import Digest
+from registry.domain.steps import (
+    SCHEMA_VERSION,
+    FillRows,
+    Json,
+    LoadAdapter,
+    LoadBase,
+    LoadTokenizer,
+    Plan,
+    RenameKeys,
+    ResizeEmbeddings,
+    Side,
+    Step,
+    compute_plan_digest,
+    plan_from_json,
+)
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-Side = Literal["input", "output"]
+__all__ = [
+    "PLANNER_VERSION",
+    "SCHEMA_VERSION",
+    "FillRows",
+    "Json",
+    "LoadAdapter",
+    "LoadBase",
+    "LoadTokenizer",
+    "NaiveLoad",
+    "Plan",
+    "Planned",
+    "RenameKeys",
+    "ResizeEmbeddings",
+    "Side",
+    "Step",
+    "compute_plan",
+    "compute_plan_digest",
+    "plan_from_json",
+]
 
-SCHEMA_VERSION = 1
 # Raised whenever the same facts may lead to another plan or other issues.
 PLANNER_VERSION = 1
-
-
-@dataclass(frozen=True)
-class LoadBase:
-    auto_class: str
-    repo_id: str
-    revision: str
-    kwargs: Mapping[str, str | int]
-
-
-@dataclass(frozen=True)
-class LoadTokenizer:
-    of: Literal["adapter", "base"]
-    repo_id: str
-    revision: str
-    length: int
-    # Where in the repository the tokenizer lies; None for its root.
-    subfolder: str | None = None
-
-
-@dataclass(frozen=True)
-class ResizeEmbeddings:
-    rows: int
-
-
-@dataclass(frozen=True)
-class FillRows:
-    side: Side
-    first: int
-    end: int
-
-
-@dataclass(frozen=True)
-class RenameKeys:
-    renames: Mapping[str, str]
-    dropped: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LoadAdapter:
-    """`overwrites` declares the base parameters that the file replaces, by their names in the
-    plain base (`model.embed_tokens.weight`, `…q_proj.bias`), sorted: biases that the config trains,
-    embeddings saved without being in modules_to_save. The loader refuses any other (rule 2).
-    Printed as a member `overwrites` only when there are some.
-    """
-
-    repo_id: str
-    revision: str
-    subfolder: str | None
-    kwargs: Mapping[str, str | int | bool] = field(default_factory=dict)
-    overwrites: tuple[str, ...] = ()
-
-
-Step = LoadBase | LoadTokenizer | ResizeEmbeddings | FillRows | RenameKeys | LoadAdapter
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Steps in the contract's order. `digest` says what is loaded, not where from."""
-
-    digest: Digest
-    steps: tuple[Step, ...]
-
-    def to_json(self) -> dict[str, Json]: ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +77,4 @@ def compute_plan(
     `matched` is the set of module paths that the config's pattern strings match (found out in a
     child process with a time limit); None when the config has no pattern string or it is unknown.
     """
-
-
-def plan_from_json(document: Mapping[str, object]) -> Plan:
-    """The inverse of `Plan.to_json`. Raises InvalidRequest."""
+    return Planned(None, adapter.problems + base.problems, NaiveLoad("unknown"), 0.0)
