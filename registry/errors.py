@@ -215,6 +215,14 @@ class ChildFailed(LoadplanError):
     fix = "Ask again; a program that dies each time is a fault to report."
 
 
+class ChildTimedOut(ChildFailed):
+    """A sandboxed program was still at work at its deadline, and was ended."""
+
+
+class ChildOutOfMemory(ChildFailed):
+    """A sandboxed program needed more memory than it is given."""
+
+
 class RunnerMissing(LoadplanError):
     """This installation has no torch, so it can neither rehearse nor prove."""
 

@@ -1,0 +1,14 @@
+"""Start, limit and kill a child process that reads what others wrote (standard library only).
+
+A child is a program of `workers/child`, named by its module and never imported here. It gets bytes
+and gives bytes, has no network, no token and no files but those named, and is killed at its
+deadline. Linux only: elsewhere no isolation is found.
+
+    isolation = find_isolation(settings.sandbox)
+    answer = run_child("workers.child.unpickle", payload, Limits(...), isolation=isolation)
+"""
+
+from registry.sandbox.child import WarmChild, run_child
+from registry.sandbox.launch import Isolation, Limits, find_isolation
+
+__all__ = ["Isolation", "Limits", "WarmChild", "find_isolation", "run_child"]
