@@ -103,21 +103,31 @@ class RenameKeys:
 
 @dataclass(frozen=True)
 class LoadAdapter:
-    """`PeftModel.from_pretrained(base, repo_id, revision=revision, subfolder=subfolder)`."""
+    """`PeftModel.from_pretrained(base, repo_id, revision=revision, subfolder=subfolder)`.
+
+    `overwrites` declares the base parameters that the file replaces, by their names in the
+    plain base (`model.embed_tokens.weight`, `…q_proj.bias`), sorted: biases that the config trains,
+    embeddings saved without being in modules_to_save. The loader refuses any other (rule 2).
+    Printed as a member `overwrites` only when there are some.
+    """
 
     repo_id: str
     revision: str
     subfolder: str | None
     kwargs: Mapping[str, str | int | bool] = field(default_factory=dict)
+    overwrites: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        return {
+        document: dict[str, Json] = {
             "op": "load_adapter",
             "repo_id": self.repo_id,
             "revision": self.revision,
             "subfolder": self.subfolder,
             "kwargs": dict(self.kwargs),
         }
+        if self.overwrites:
+            document["overwrites"] = list(self.overwrites)
+        return document
 
 
 Step = LoadBase | LoadTokenizer | ResizeEmbeddings | FillRows | RenameKeys | LoadAdapter
@@ -225,11 +235,13 @@ def _read_rename_keys(document: Mapping[str, object]) -> Step:
 
 
 def _read_load_adapter(document: Mapping[str, object]) -> Step:
+    overwrites = _member(document, "overwrites", list) if "overwrites" in document else []
     return LoadAdapter(
         _member(document, "repo_id", str),
         _member(document, "revision", str),
         _text_or_none(document, "subfolder"),
         _scalars(document),
+        tuple(map(str, overwrites)),
     )
 
 
