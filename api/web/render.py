@@ -1,0 +1,119 @@
+"""Jinja2 with everything escaped; the few words and signs that pages share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+STATIC_FOLDER: Final = Path(__file__).parent / "static"
+
+
+class Sign(NamedTuple):
+    """How a status is shown: never by colour alone."""
+
+    tone: str
+    mark: str
+    word: str
+    meaning: str
+
+
+SIGNS: Final[Mapping[str, Sign]] = {
+    "compatible": Sign("good", "✓", "Compatible", "proven with real weights"),
+    "rehearsed": Sign("info", "◐", "Rehearsed", "the real loader landed every tensor, no weights"),
+    "planned": Sign("info", "○", "Planned", "computed from shapes; nothing was run"),
+    "incompatible": Sign("bad", "✕", "Incompatible", "no plan loads it as it stands"),
+    "unsupported": Sign("note", "?", "Unsupported", "we cannot judge it"),
+    "blocked": Sign("note", "■", "Blocked", "access or a base is missing"),
+    "stale": Sign("note", "↻", "Stale", "the content moved since"),
+    "failed": Sign("bad", "!", "Failed", "a failure of ours or of the Hub"),
+    "queued": Sign("", "…", "Queued", "asked for, nothing known yet"),
+}
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+def shown_bytes(count: int | None) -> str:
+    """`16.8 GiB`; an em dash for what is not known."""
+    if count is None:
+        return "—"
+    size = float(count)
+    for unit in _UNITS:
+        if size < 1024 or unit == _UNITS[-1]:
+            return f"{int(size)} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("the last unit returns")
+
+
+def shown_number(count: int | float | None) -> str:
+    """Grouped digits; an em dash for what is not known."""
+    return "—" if count is None else f"{count:,}"
+
+
+def shown_time(moment: datetime | str | None) -> Markup:
+    """A `<time>` in UTC, to the minute."""
+    if moment is None or moment == "":
+        return Markup("—")
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            return Markup("—")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    moment = moment.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"), moment.strftime("%Y-%m-%d %H:%M UTC")
+    )
+
+
+def shown_sign(status: str) -> Markup:
+    """A status as sign, word and colour."""
+    sign = SIGNS.get(status) or Sign("", "·", status.capitalize(), "")
+    return Markup('<span class="state {}"><span aria-hidden="true">{}</span>{}</span>').format(
+        sign.tone, sign.mark, sign.word
+    )
+
+
+@cache
+def static_url(name: str) -> str:
+    """The path of a static file with its content's hash, so that it may be kept for a year."""
+    digest = hashlib.sha256((STATIC_FOLDER / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"
+
+
+@cache
+def environment() -> Environment:
+    """The one environment: everything escaped, an undefined name is a fault of ours."""
+    made = Environment(
+        loader=PackageLoader("api.web", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        bytes=shown_bytes, number=shown_number, when=shown_time, sign=shown_sign, short=_short
+    )
+    made.globals.update(static_url=static_url, SIGNS=SIGNS)
+    return made
+
+
+def page(
+    request: Request, template: str, status_code: int = 200, **context: object
+) -> HTMLResponse:
+    """Render a whole page. What is personal is never cached by anyone in between."""
+    body = environment().get_template(template).render(path=request.url.path, **context)
+    return HTMLResponse(body, status_code=status_code, headers={"Cache-Control": "no-cache"})
+
+
+def _short(commit_sha: str | None) -> str:
+    return "—" if not commit_sha else commit_sha.removeprefix("sha256:")[:7]
