@@ -242,3 +242,35 @@ class PlanMismatch(LoadplanError):
 
     code = "plan-mismatch"
     fix = "Do not serve it. Scan the adapter again and compare the three sets."
+
+
+# --- what a loadplan server answered -----------------------------------------------------------
+
+
+class ServerUnreachable(LoadplanError):
+    """The loadplan server does not answer."""
+
+    code = "server-unreachable"
+    fix = "Check LOADPLAN_SERVER and that the service runs."
+
+
+class ServerRefused(LoadplanError):
+    """The loadplan server refused the request."""
+
+    code = "server-refused"
+    fix = "Read the problem's own page on the server: /problems/{code}."
+
+    def __init__(
+        self, message: str, *, problem_code: str, status: int, problem: dict[str, object]
+    ) -> None:
+        super().__init__(message, problem_code=problem_code, status=status)
+        self.problem_code = problem_code
+        self.status = status
+        self.problem = problem
+
+
+class RequirementNotMet(LoadplanError):
+    """The record does not meet what was required of it."""
+
+    code = "requirement-not-met"
+    fix = "Read the issues; ask for a proof, or require less."
