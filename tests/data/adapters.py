@@ -192,11 +192,15 @@ def _adapted(
 
 
 def _other_biases(base: Base, lora: Lora) -> dict[str, tuple[int, ...]]:
-    """The biases of modules that are not adapted, which `bias="all"` saves too."""
+    """The biases of modules that are not adapted, which `bias="all"` saves too; a classifier's
+    base has no language head."""
+    heads = () if lora.labels is None else ("lm_head.", "vocab_")
     return {
         name: shape
         for name, shape in base.shapes.items()
-        if name.endswith(".bias") and not _is_target(name.removesuffix(".bias"), lora.targets)
+        if name.endswith(".bias")
+        and not name.startswith(heads)
+        and not _is_target(name.removesuffix(".bias"), lora.targets)
     }
 
 

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from tests.data.weights import Files
 
-SPECIAL = ("<s>", "</s>")
+SPECIAL = ("<unk>", "<s>", "</s>")
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -19,24 +19,34 @@ CHATML = (
 
 @lru_cache(maxsize=32)
 def build_bpe(length: int, special: tuple[str, ...] = SPECIAL, merges: bool = False) -> str:
-    """tokenizer.json of a byte-level BPE with exactly `length` tokens, the special ones last.
+    """tokenizer.json of a byte-level BPE with exactly `length` tokens, the special ones first.
 
-    Every text can be encoded: the 256 byte tokens come first, filler tokens follow.
+    Every text can be encoded: the 256 byte tokens come next, filler tokens follow.
     """
-    vocabulary = {token: i for i, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate((*special, *alphabet))}
     pairs: list[tuple[str, str]] = []
-    wanted = length - len(special)
-    if wanted < len(vocabulary):
-        raise ValueError(f"a byte-level tokenizer has at least {256 + len(special)} tokens")
-    if merges and wanted > len(vocabulary):
+    if length < len(vocabulary):
+        raise ValueError(f"a byte-level tokenizer has at least {len(vocabulary)} tokens")
+    if merges and length > len(vocabulary):
         pairs = [("a", "b")]
         vocabulary["ab"] = len(vocabulary)
-    for number in range(wanted - len(vocabulary)):
+    for number in range(length - len(vocabulary)):
         vocabulary[f"filler{number}"] = len(vocabulary)
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in special])
+    return tokenizer.to_str()
+
+
+@lru_cache(maxsize=32)
+def build_grown_bpe(length: int, added: tuple[str, ...], special: tuple[str, ...]) -> str:
+    """The same with `added` as its last tokens; those in angle brackets are special."""
+    tokenizer = Tokenizer.from_str(build_bpe(length - len(added), special))
+    tokenizer.add_tokens(
+        [AddedToken(token, special=token.startswith("<"), normalized=False) for token in added]
+    )
     return tokenizer.to_str()
 
 
@@ -53,14 +63,10 @@ def tokenizer_files(
     """The files of a tokenizer of exactly `length` tokens.
 
     `added` are the last tokens, on top of the base vocabulary of `length - len(added)`. A `pad`
-    that is not among them and not special otherwise is not in tokenizer.json: loading adds it,
-    and the length grows by one, as real adapters have it.
+    that is none of them stands in tokenizer_config.json alone: loading adds it, and the length
+    is one more, as real adapters have it. Base ids are the same at every length.
     """
-    text = build_bpe(length - len(added), tuple(t for t in dict.fromkeys((bos, eos)) if t))
-    if added:
-        tokenizer = Tokenizer.from_str(text)
-        tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in added])
-        text = tokenizer.to_str()
+    text = build_grown_bpe(length, tuple(added), SPECIAL)
     config: dict[str, object] = {"model_max_length": 4096}
     config |= {
         key: token
