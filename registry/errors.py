@@ -37,6 +37,13 @@ class InvalidReference(InvalidRequest):
     fix = "Write namespace/name, optionally @revision and :subfolder, or (command line) ./folder."
 
 
+class TargetNotAllowed(InvalidRequest):
+    """The webhook target is not a public https address."""
+
+    code = "target-not-allowed"
+    fix = "Name an https URL on a public host, port 443 or 8443."
+
+
 class SettingInvalid(LoadplanError):
     """A setting is unknown or cannot be read."""
 
