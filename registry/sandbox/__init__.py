@@ -9,6 +9,13 @@ deadline. Linux only: elsewhere no isolation is found.
 """
 
 from registry.sandbox.child import WarmChild, run_child
-from registry.sandbox.launch import Isolation, Limits, find_isolation
+from registry.sandbox.launch import Isolation, Limits, choose_isolation, find_isolation
 
-__all__ = ["Isolation", "Limits", "WarmChild", "find_isolation", "run_child"]
+__all__ = [
+    "Isolation",
+    "Limits",
+    "WarmChild",
+    "choose_isolation",
+    "find_isolation",
+    "run_child",
+]

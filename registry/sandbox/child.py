@@ -25,6 +25,8 @@ from registry.sandbox.usage import measure_tree
 # The frames of workers/child/protocol.py, which is not imported: it belongs to the other side.
 _HEAD_BYTES = 9
 _READY, _ANSWER, _RAISED, _OUT_OF_MEMORY = b"R", b"A", b"E", b"M"
+# An import of torch on a busy machine takes ten seconds; nothing untrusted is read in this time.
+START_SECONDS = 120.0
 _RAISED_BYTES = 16_384
 _ERROR_TAIL_BYTES = 4_096
 _CHUNK_BYTES = 1 << 16
@@ -45,14 +47,15 @@ def run_child(
 ) -> bytes:
     """One question to a child of its own. Raises ChildTimedOut, ChildOutOfMemory, ChildFailed.
 
+    A ChildTimedOut has the field `processor` when the processor time ended, not the deadline.
+
     `read_only`: files and folders it may read. `devices`: it may use the accelerators.
     Blocks; call it from a thread when in an event loop.
     """
-    child = _Child(module, limits, isolation, read_only, devices, one_shot=True)
+    child = _Child(module, limits, isolation, read_only, devices)
     try:
-        deadline = time.monotonic() + limits.seconds
-        child.wait_ready(deadline)
-        return child.ask(payload, deadline, last=True)
+        child.wait_ready(time.monotonic() + START_SECONDS)
+        return child.ask(payload, time.monotonic() + limits.seconds, last=True)
     finally:
         child.kill()
 
@@ -72,7 +75,7 @@ class WarmChild:
         isolation: Isolation,
         read_only: Sequence[Path] = (),
         devices: bool = False,
-        start_seconds: float = 120.0,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         self._module = module
         self._limits = limits
@@ -149,8 +152,6 @@ class _Child:
         isolation: Isolation,
         read_only: Sequence[Path],
         devices: bool,
-        *,
-        one_shot: bool = False,
     ) -> None:
         self.alive = True
         self._module = module
@@ -166,7 +167,6 @@ class _Child:
                 home=self._home,
                 read_only=read_only,
                 devices=devices,
-                one_shot=one_shot,
             )
             self._process = _spawn(launch.arguments, launch.environment, self._home)
         except BaseException:
@@ -311,7 +311,7 @@ class _Child:
             return self._broken("closed its answers")
         self._receive(self._streams()[2])
         if code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
-            return ChildTimedOut(f"{self._module} used up its processor time.")
+            return ChildTimedOut(f"{self._module} used up its processor time.", processor=True)
         return self._broken(f"ended with {_exit_words(code)}")
 
     def _out_of_memory(self) -> ChildOutOfMemory:

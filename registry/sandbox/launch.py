@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import importlib.util
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -25,6 +24,19 @@ _PROBE_SECONDS = 10
 _MOST_THREADS = 8
 _SYSTEM_FOLDERS = ("/lib", "/lib32", "/lib64", "/bin", "/sbin")
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu")
+# In process mode, what a library asks of the machine; the rest of /proc, /sys and /etc stays shut.
+_READABLE = (
+    "/usr",
+    *_SYSTEM_FOLDERS,
+    *_SYSTEM_FILES,
+    "/proc/self",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/sys/vm/overcommit_memory",
+    "/dev/zero",
+    "/dev/random",
+    "/dev/urandom",
+)
 _DEVICE_NODES = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
 _OWN_PACKAGES = ("registry", "workers")
 
@@ -33,7 +45,9 @@ _OWN_PACKAGES = ("registry", "workers")
 class Limits:
     """What one child may use.
 
-    `seconds`: wall clock of one question, the start of a one-shot child included.
+    `seconds`: wall clock of one question. The start, which reads nothing untrusted, has its own.
+    `cpu_seconds`: processor time of the whole child, its start included; None for no limit. A
+    busy machine stretches wall clock and not this: it tells a slow question from a slow host.
     `memory_bytes`: writable private memory, and resident memory that cannot be dropped.
     `file_bytes`: the largest file, and under bubblewrap everything in /tmp together.
     `output_bytes`: the largest answer.
@@ -45,6 +59,7 @@ class Limits:
     file_bytes: int = 1 << 20
     output_bytes: int = 16 << 20
     processes: int = 64
+    cpu_seconds: int | None = None
 
 
 class Isolation(StrEnum):
@@ -70,12 +85,23 @@ class Launch:
 
 def find_isolation(setting: str) -> Isolation:
     """`process`, or for `auto` bubblewrap once a trial has run. Raises SandboxMissing."""
+    if not sys.platform.startswith("linux"):
+        raise SandboxMissing("Sandboxed programs need Linux: its namespaces and call filters.")
     if setting == Isolation.PROCESS:
         return Isolation.PROCESS
-    if not sys.platform.startswith("linux"):
-        raise SandboxMissing("Sandboxes need Linux: namespaces and system call filters.")
     _try_bubblewrap()
     return Isolation.BUBBLEWRAP
+
+
+def choose_isolation() -> Isolation:
+    """The strongest at hand, for a child that reads data and would need a hole to do harm.
+
+    Raises SandboxMissing off Linux.
+    """
+    try:
+        return find_isolation("auto")
+    except SandboxMissing:
+        return find_isolation(Isolation.PROCESS)
 
 
 def prepare_launch(
@@ -86,14 +112,17 @@ def prepare_launch(
     home: Path,
     read_only: Sequence[Path],
     devices: bool,
-    one_shot: bool,
 ) -> Launch:
     """The command line for one child. `home` is its only writable folder in process mode."""
     inside = isolation is Isolation.BUBBLEWRAP
+    bound = _bound_paths((*_source_folders(module), *read_only))
+    nodes = _device_nodes() if devices else []
     settings = {
-        "parent": None if inside else os.getpid(),
-        "own_user_namespace": inside,
-        "cpu_seconds": math.ceil(limits.seconds) * _MOST_THREADS if one_shot else None,
+        "own_namespaces": inside,
+        "parent": os.getpid(),
+        "readable": [*_READABLE, *(["/sys"] if devices else []), *map(str, bound)],
+        "writable": ["/dev/null", str(home), *nodes],
+        "cpu_seconds": limits.cpu_seconds,
         "memory_bytes": limits.memory_bytes,
         "file_bytes": limits.file_bytes,
         "processes": limits.processes,
@@ -101,10 +130,10 @@ def prepare_launch(
     }
     confine = ("-m", "workers.child.confine", json.dumps(settings), module)
     program = (sys.executable, "-s", "-P", "-B", "-X", "faulthandler", *confine)
-    environment = _environment(module, "/tmp" if inside else str(home))  # noqa: S108 - its own tmpfs
+    environment = _environment(module, "/tmp" if inside else str(home))  # noqa: S108 - its own
     if not inside:
         return Launch(program, environment)
-    arguments = _bubblewrap_arguments(limits, (*_source_folders(module), *read_only), devices)
+    arguments = _bubblewrap_arguments(limits, bound, nodes)
     return Launch((_bubblewrap(), *arguments, "--", *program), environment)
 
 
@@ -136,7 +165,9 @@ def _environment(module: str, home: str) -> dict[str, str]:
     return environment
 
 
-def _bubblewrap_arguments(limits: Limits, bound: Sequence[Path], devices: bool) -> Iterable[str]:
+def _bubblewrap_arguments(
+    limits: Limits, bound: Iterable[Path], nodes: Iterable[str]
+) -> Iterable[str]:
     # Order matters: an empty file system is mounted before what is bound into it.
     yield from ("--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent")
     yield from ("--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox", "--cap-drop", "ALL")
@@ -151,21 +182,29 @@ def _bubblewrap_arguments(limits: Limits, bound: Sequence[Path], devices: bool) 
     yield from ("--proc", "/proc", "--dev", "/dev")
     size = str(max(limits.file_bytes, os.sysconf("SC_PAGESIZE")))
     yield from ("--size", size, "--tmpfs", "/dev/shm", "--size", size, "--tmpfs", "/tmp")  # noqa: S108
-    if devices:
+    if nodes:
         yield from ("--ro-bind", "/sys", "/sys")
-        for node in sorted(path for pattern in _DEVICE_NODES for path in glob.glob(pattern)):
-            yield from ("--dev-bind", node, node)
-    for path in _bound_paths(bound):
+    for node in nodes:
+        yield from ("--dev-bind", node, node)
+    for path in bound:
         yield from ("--ro-bind", os.path.realpath(path), str(path))
-    yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp")  # noqa: S108
+    # Started by root, the child still owns what root owns, /proc/sys included: all but /tmp and
+    # /dev/shm is read-only.
+    for folder in ("/proc", "/dev", "/"):
+        yield from ("--remount-ro", folder)
+    yield from ("--chdir", "/tmp")  # noqa: S108
 
 
-def _bound_paths(bound: Sequence[Path]) -> list[Path]:
+def _device_nodes() -> list[str]:
+    return sorted(path for pattern in _DEVICE_NODES for path in glob.glob(pattern))
+
+
+def _bound_paths(paths: Iterable[Path]) -> list[Path]:
     """The interpreter and the given paths, parents before children, nothing twice."""
     wanted = [
         *_prefixes(),
         Path(sys.executable).resolve(),
-        *(Path(os.path.abspath(path)) for path in bound),
+        *(Path(os.path.abspath(path)) for path in paths),
     ]
     chosen: list[Path] = []
     for path in sorted(set(wanted), key=lambda path: (len(path.parts), path)):
@@ -184,7 +223,9 @@ def _source_folders(module: str) -> tuple[Path, ...]:
     folders: dict[Path, None] = {}
     for package in (*_OWN_PACKAGES, module.partition(".")[0]):
         spec = importlib.util.find_spec(package)
-        for location in (spec.submodule_search_locations or ()) if spec else ():
+        if spec is None:
+            raise ModuleNotFoundError(f"The package of {module} is not installed.", name=package)
+        for location in spec.submodule_search_locations or ():
             folders[Path(location)] = None
     return tuple(folders)
 
@@ -204,7 +245,7 @@ def _bubblewrap() -> str:
 def _try_bubblewrap() -> None:
     """Containers often forbid namespaces, and releases before 0.8 lack options: try, then trust."""
     limits = Limits(seconds=_PROBE_SECONDS, memory_bytes=1 << 28)
-    probe = [_bubblewrap(), *_bubblewrap_arguments(limits, (), False), "--"]
+    probe = [_bubblewrap(), *_bubblewrap_arguments(limits, _bound_paths(()), ()), "--"]
     probe += [sys.executable, "-I", "-S", "-c", ""]
     try:
         done = subprocess.run(
