@@ -124,7 +124,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Pass a message on, as long as somebody is there to take it."""
         # Starlette and uvicorn drop what is sent to a client that has gone, so without this look
-        # at the server's own state a file of gigabytes would be read to its end for nobody.
+        # at the server's own state, which changes between two steps of the event loop, a file of
+        # gigabytes would be read to its end for nobody.
         await asyncio.sleep(0)
         if self._send.__self__.disconnected:  # type: ignore[attr-defined]
             raise ClientGone
