@@ -1,0 +1,3 @@
+from tests.hub.process import serve
+
+serve()
