@@ -17,6 +17,9 @@ import rfc8785
 from registry.domain.refs import Digest
 
 _SCHEMA = 1
+# Deeper values have no canonical form here. Without a bound of our own the interpreter's would
+# decide, and that depends on how deep the caller's stack happens to be.
+_MAX_DEPTH = 100
 
 
 def compute_adapter_digest(
@@ -83,10 +86,26 @@ def _digest(
 
 
 def _canonical(value: object) -> bytes | None:
+    if not _is_shallow(value):
+        return None
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]  # unfit values raise
     except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError):
         return None
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list | tuple)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _sha256(data: bytes) -> str:

@@ -299,7 +299,16 @@ def test_the_buckets_are_counted_apart():
         (lambda hub: hub.set_disabled("acme/lora"), None, RepositoryDisabled),
         (lambda hub: None, "hf_wrong", HubError),
     ],
-    ids="missing missing-known private private-known gated gated-known disabled bad-token".split(),
+    ids=[
+        "missing",
+        "missing-known",
+        "private",
+        "private-known",
+        "gated",
+        "gated-known",
+        "disabled",
+        "bad-token",
+    ],
 )
 def test_a_refusal_has_the_class_that_its_headers_mean(hub, prepare, token, error):
     hub.add_token("hf_known")
