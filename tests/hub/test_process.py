@@ -56,3 +56,12 @@ def test_it_answers_quickly_enough_for_the_bench() -> None:
         rate = REQUESTS / (time.perf_counter() - began)
     print(f"{rate:.0f} requests a second")
     assert rate > 300
+
+
+def test_one_connection_does_not_wait_for_acknowledgements() -> None:
+    """An answer of two writes must not wait 40 ms between them, as sockets do by default."""
+    with HubProcess("tests.hub.test_process:fill") as hub:
+        url = f"{hub.url}/api/resolve-cache/models/acme/lora/main/adapter_config.json"
+        began = time.perf_counter()
+        asyncio.run(_ask(url, 50, connections=1))
+        assert time.perf_counter() - began < 1.5
