@@ -17,29 +17,40 @@ from sqlalchemy.orm import DeclarativeBase
 
 # The migration that this code needs. A later one is accepted: every migration has to work with the
 # code of the release before it, so that a deploy can migrate first. Ids are counted up, `0001`, …
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0005"
 
-# PostgreSQL stores no NUL in text; no driver encodes lone surrogates; JSON files hold both.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# PostgreSQL stores no NUL in text; no driver encodes lone surrogates; JSON files hold both. The
+# backslash is among them so that two texts never become one.
+_ESCAPED = re.compile("[\\\\\x00\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(\\|u[0-9a-f]{4})")
 
 
 class PlainText(sa.types.TypeDecorator[str]):
-    """Text in which NUL and lone surrogates are written out as `\\u0000`.
+    """Text that may hold anything: NUL and lone surrogates are stored as `\\u0000`, `\\` doubled.
 
-    The same is done to values that a column is compared with, so a lookup finds what was stored.
-    Columns that must give back exactly what came in are `Document`s.
+    The same is done to what a column is compared with, so lookups are exact; reading undoes it.
     """
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        return None if value is None else storable(value)
+        return None if value is None else _ESCAPED.sub(_escape, value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        if value is None or "\\" not in value:
+            return value
+        return _ESCAPE.sub(_unescape, value)
 
 
-def storable(text: str) -> str:
-    """`text` as PlainText stores it."""
-    return _UNSTORABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    return "\\\\" if character == "\\" else f"\\u{ord(character):04x}"
+
+
+def _unescape(match: re.Match[str]) -> str:
+    body = match.group(1)
+    return "\\" if body == "\\" else chr(int(body[1:], 16))
 
 
 class Document(sa.types.TypeDecorator[Any]):

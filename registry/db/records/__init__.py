@@ -1,0 +1,38 @@
+"""Records: saved append-only, found by name and commit or by content, listed and counted.
+
+A row stands for one pair at one place: the pair's digests, the adapter's repository and folder, and
+the base's repository. The same content in another repository has a row of its own, since what is
+said of a place (other adapters beside it, whether its base is the declared one) differs; a further
+commit of the same content at the same place has not.
+"""
+
+from registry.db.records.bases import BasePage, BaseSummary, find_base, list_bases
+from registry.db.records.finding import (
+    StoredRecord,
+    find_pair,
+    find_record,
+    pair_records,
+    record_history,
+)
+from registry.db.records.listing import Page, RecordFilter, Sort, count_facets, list_records
+from registry.db.records.places import at_commits
+from registry.db.records.saving import save_record
+
+__all__ = [
+    "BasePage",
+    "BaseSummary",
+    "Page",
+    "RecordFilter",
+    "Sort",
+    "StoredRecord",
+    "at_commits",
+    "count_facets",
+    "find_base",
+    "find_pair",
+    "find_record",
+    "list_bases",
+    "list_records",
+    "pair_records",
+    "record_history",
+    "save_record",
+]

@@ -1,0 +1,328 @@
+"""Saving a record: one transaction, safe to repeat, safe beside another process doing the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from registry.db.base import write_document
+from registry.db.checkpoints import ensure_checkpoint
+from registry.db.models import PlanRow, RecordBodyRow, RecordIssueRow, RecordRow, RepositoryRow
+from registry.db.records.finding import Condition, find_record
+from registry.db.records.places import content_of
+from registry.db.repositories import (
+    DEFAULT_REVISION,
+    commit_key,
+    content_key,
+    ensure_repository,
+    save_alias,
+    save_ref,
+)
+from registry.db.upsert import insert
+from registry.domain.canonical import sha256_digest
+from registry.domain.plan import PLANNER_VERSION
+from registry.domain.record import Record, Status
+from registry.domain.refs import Source, is_repo_id
+
+_UNKNOWN = (Status.QUEUED, Status.FAILED)
+# Issues that say the base is another than the adapter's config names.
+_NAMED_BY_CALLER = frozenset({"base-differs-from-declared", "base-local-path"})
+_MAX_PEFT_TYPE = 64
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The unique key of a current record, and whether its base is the config's own."""
+
+    adapter_repository_id: int
+    subfolder: str
+    adapter_content: str
+    base_source: str
+    base_repo_id: str
+    base_content: str
+    declared: bool
+
+    def key(self) -> list[Condition]:
+        return [
+            RecordRow.adapter_repository_id == self.adapter_repository_id,
+            RecordRow.subfolder == self.subfolder,
+            RecordRow.adapter_content == self.adapter_content,
+            RecordRow.base_source == self.base_source,
+            RecordRow.base_repo_id == self.base_repo_id,
+            RecordRow.base_content == self.base_content,
+            RecordRow.current,
+        ]
+
+    def rivals(self) -> list[Condition]:
+        """Current records that a list shows one of: all of the adapter's folder on its declared
+        base, whatever that is called, or all on this other base."""
+        rivals: list[Condition] = [
+            RecordRow.adapter_repository_id == self.adapter_repository_id,
+            RecordRow.subfolder == self.subfolder,
+            RecordRow.declared == self.declared,
+            RecordRow.current,
+        ]
+        if not self.declared:
+            rivals.append(RecordRow.base_source == self.base_source)
+            rivals.append(RecordRow.base_repo_id == self.base_repo_id)
+        return rivals
+
+
+def save_record(
+    session: Session,
+    record: Record,
+    *,
+    scanned_at: datetime,
+    planner_version: int = PLANNER_VERSION,
+    declared: bool | None = None,
+) -> int:
+    """The id under which the record stands. It supersedes the current one of its pair and place.
+
+    Content that stands already is confirmed, under its id, and a failure of ours never takes the
+    place of something known. The commits are noted as those that the revisions had at `scanned_at`.
+    `declared` says whether the base is the config's own; left out, the record's issues tell.
+    """
+    declared = _is_declared(record) if declared is None else declared
+    repository_id = ensure_repository(session, record.adapter.source, record.adapter.repo_id)
+    _hold(session, repository_id)
+    if record.status in _UNKNOWN:
+        known = _known_before(session, record, declared=declared)
+        if known is not None:
+            return known
+    place = _place(record, repository_id, declared=declared)
+    base_repository_id = _save_names(session, record, scanned_at, declared=declared)
+    document = record.to_json()
+    digest = sha256_digest(write_document(content_of(document)).encode("ascii"))
+    earlier = session.execute(
+        sa.select(RecordRow.id, RecordRow.content_digest, RecordRow.planner_version).where(
+            *place.key()
+        )
+    ).first()
+    if earlier is not None and tuple(earlier)[1:] == (digest, planner_version):
+        _confirm(session, earlier.id, record, scanned_at)
+        _choose_listed(session, place)
+        return int(earlier.id)
+    retired: list[int] = [] if earlier is None else [earlier.id]
+    retired += _answered(session, record, place)
+    _retire(session, retired)
+    columns = {
+        **vars(place),
+        "base_repository_id": base_repository_id,
+        "planner_version": planner_version,
+        "content_digest": digest,
+        "scanned_at": scanned_at,
+        "confirmed_at": scanned_at,
+    }
+    record_id = _insert(session, record, document, columns)
+    session.execute(
+        sa.update(RecordRow).where(RecordRow.id.in_(retired)).values(superseded_by=record_id)
+    )
+    _choose_listed(session, place)
+    return record_id
+
+
+def _is_declared(record: Record) -> bool:
+    if record.base is None:
+        return True
+    if any(issue.code in _NAMED_BY_CALLER for issue in record.issues):
+        return False
+    return record.facts.declared_base is not None
+
+
+def _hold(session: Session, repository_id: int) -> None:
+    """One writer at a time for the records of an adapter; on SQLite there is only one anyway."""
+    session.execute(
+        sa.select(RepositoryRow.id)
+        .where(RepositoryRow.id == repository_id)
+        .with_for_update(key_share=True)
+    )
+
+
+def _known_before(session: Session, record: Record, *, declared: bool) -> int | None:
+    adapter, base = record.adapter, record.base
+    earlier = find_record(
+        session.connection(),
+        source=adapter.source,
+        repo_id=adapter.repo_id,
+        revision=adapter.revision,
+        subfolder=adapter.subfolder,
+        base_repo_id=None if declared or base is None else base.repo_id,
+    )
+    return None if earlier is None or earlier.record.status in _UNKNOWN else earlier.id
+
+
+def _place(record: Record, repository_id: int, *, declared: bool) -> _Place:
+    base = record.base
+    return _Place(
+        adapter_repository_id=repository_id,
+        subfolder=record.adapter.subfolder or "",
+        adapter_content=content_key(record.adapter),
+        base_source="" if base is None else base.source.value,
+        base_repo_id="" if base is None else base.repo_id,
+        base_content="" if base is None else content_key(base),
+        declared=declared,
+    )
+
+
+def _save_names(
+    session: Session, record: Record, scanned_at: datetime, *, declared: bool
+) -> int | None:
+    """Note which commits the revisions had, and under which ids; the base repository's row."""
+    adapter, base = record.adapter, record.base
+    ensure_checkpoint(session, "adapter", adapter)
+    save_ref(session, adapter, seen_at=scanned_at)
+    if base is None:
+        return None
+    base_repository_id = ensure_checkpoint(session, "base", base)
+    save_ref(session, base, seen_at=scanned_at)
+    name = record.facts.declared_base
+    if declared and base.source is Source.HUB and name is not None and is_repo_id(name):
+        # The Hub redirected from one to the other; lookups accept both.
+        save_alias(session, base.source, name, base.repo_id)
+    return base_repository_id
+
+
+def _confirm(session: Session, record_id: int, record: Record, scanned_at: datetime) -> None:
+    """The same was found again: where and when is standing, not content."""
+    values: dict[str, Any] = {
+        "adapter_commit": commit_key(record.adapter),
+        "confirmed_at": scanned_at,
+    }
+    if (record.adapter.revision or DEFAULT_REVISION) == DEFAULT_REVISION:
+        values["adapter_revision"] = DEFAULT_REVISION
+    if record.base is not None:
+        values["base_commit"] = commit_key(record.base)
+        if (record.base.revision or DEFAULT_REVISION) == DEFAULT_REVISION:
+            values["base_revision"] = DEFAULT_REVISION
+    session.execute(
+        sa.update(RecordRow)
+        .where(RecordRow.id == record_id, RecordRow.confirmed_at <= scanned_at)
+        .values(values)
+    )
+
+
+def _answered(session: Session, record: Record, place: _Place) -> Sequence[int]:
+    """Current records that said the adapter or the base could not be read, and now could."""
+    if record.adapter.digest is None:
+        return []
+    revision = record.adapter.revision or DEFAULT_REVISION
+    unread = [
+        RecordRow.adapter_content.startswith("?", autoescape=True)
+        & (RecordRow.adapter_revision == revision)
+    ]
+    if record.base is not None and record.base.digest is not None:
+        unread.append(
+            RecordRow.base_content.startswith("?", autoescape=True)
+            & (RecordRow.base_repo_id == place.base_repo_id)
+            & (RecordRow.base_revision == (record.base.revision or DEFAULT_REVISION))
+        )
+    return session.scalars(sa.select(RecordRow.id).where(*place.rivals(), sa.or_(*unread))).all()
+
+
+def _retire(session: Session, record_ids: Sequence[int]) -> None:
+    if record_ids:
+        session.execute(
+            sa.update(RecordRow)
+            .where(RecordRow.id.in_(record_ids))
+            .values(current=False, listed=False)
+        )
+        _list_issues(session, record_ids, listed=False)
+
+
+def _insert(
+    session: Session, record: Record, document: Mapping[str, Any], columns: Mapping[str, Any]
+) -> int:
+    connection = session.connection()
+    adapter, base, plan = record.adapter, record.base, record.plan
+    if plan is not None:
+        connection.execute(
+            insert(connection, PlanRow).on_conflict_do_nothing(),
+            {
+                "digest": plan.digest,
+                "adapter_digest": adapter.digest or "",
+                "base_digest": (base.digest if base else None) or "",
+                "document": document["plan"],
+                "created_at": columns["scanned_at"],
+            },
+        )
+    names = (adapter.repo_id, adapter.subfolder or "", base.repo_id if base else "")
+    record_id: int = connection.execute(
+        insert(connection, RecordRow).returning(RecordRow.id),
+        {
+            **columns,
+            "adapter_revision": adapter.revision or DEFAULT_REVISION,
+            "adapter_commit": commit_key(adapter),
+            "base_revision": "" if base is None else base.revision or DEFAULT_REVISION,
+            "base_commit": "" if base is None else commit_key(base),
+            "status": record.status.value,
+            "evidence": record.evidence.value,
+            "peft_type": (record.facts.peft_type or "")[:_MAX_PEFT_TYPE],
+            "author": adapter.repo_id.partition("/")[0] if "/" in adapter.repo_id else "",
+            "search_text": " ".join(names).lower(),
+            "plan_digest": None if plan is None else plan.digest,
+            "current": True,
+            "listed": False,
+            "moved": False,
+        },
+    ).scalar_one()
+    connection.execute(
+        insert(connection, RecordBodyRow), {"record_id": record_id, "document": document}
+    )
+    issues = _issue_rows(record, record_id, columns)
+    if issues:
+        connection.execute(insert(connection, RecordIssueRow), issues)
+    return record_id
+
+
+def _issue_rows(record: Record, record_id: int, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row for each code, the first of it: issues come sorted by severity."""
+    rows: dict[str, dict[str, Any]] = {}
+    for issue in record.issues:
+        row = {
+            "record_id": record_id,
+            "code": issue.code,
+            "severity": issue.severity.value,
+            "status": record.status.value,
+            "base_repo_id": columns["base_repo_id"],
+            "scanned_at": columns["scanned_at"],
+            "listed": False,
+        }
+        rows.setdefault(issue.code, row)
+    return list(rows.values())
+
+
+def _choose_listed(session: Session, place: _Place) -> None:
+    """Lists show what was found last on the main branch, else what was found last."""
+    rows = session.execute(
+        sa.select(RecordRow.id, RecordRow.listed)
+        .where(*place.rivals())
+        .order_by(
+            sa.desc(RecordRow.adapter_revision == DEFAULT_REVISION),
+            RecordRow.confirmed_at.desc(),
+            RecordRow.id.desc(),
+        )
+    ).all()
+    newest, *others = rows
+    if not newest.listed:
+        _set_listed(session, [newest.id], listed=True)
+    unlisted = [row.id for row in others if row.listed]
+    if unlisted:
+        _set_listed(session, unlisted, listed=False)
+
+
+def _set_listed(session: Session, record_ids: Sequence[int], *, listed: bool) -> None:
+    session.execute(sa.update(RecordRow).where(RecordRow.id.in_(record_ids)).values(listed=listed))
+    _list_issues(session, record_ids, listed=listed)
+
+
+def _list_issues(session: Session, record_ids: Sequence[int], *, listed: bool) -> None:
+    session.execute(
+        sa.update(RecordIssueRow)
+        .where(RecordIssueRow.record_id.in_(record_ids))
+        .values(listed=listed)
+    )

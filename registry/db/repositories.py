@@ -1,0 +1,191 @@
+"""Repositories by their names, past and present, and which commit a branch had when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from registry.db.models import (
+    CheckpointRow,
+    RecordRow,
+    RefRow,
+    RepositoryAliasRow,
+    RepositoryRow,
+)
+from registry.db.models.checkpoints import CHECKPOINT_KINDS
+from registry.db.upsert import find_or_insert, save_row
+from registry.domain.refs import CheckpointRef, Source, is_commit_sha
+
+DEFAULT_REVISION = "main"
+
+
+def commit_key(ref: CheckpointRef) -> str:
+    """The commit, or `?` and the revision while it is not known which commit that is."""
+    return ref.commit_sha or f"?{ref.revision or DEFAULT_REVISION}"
+
+
+def content_key(ref: CheckpointRef) -> str:
+    """The digest, or `?` and the commit key while it is not known what is there."""
+    return ref.digest or f"?{commit_key(ref)}"
+
+
+def known(key: str) -> str | None:
+    """A commit or content key as printed: null while unknown."""
+    return None if key.startswith("?") else key
+
+
+def ensure_repository(session: Session, source: Source, repo_id: str) -> int:
+    """The id of a repository's row, made where it is new."""
+    cache: dict[tuple[str, str], int] = session.info.setdefault("repositories", {})
+    if (source, repo_id) not in cache:
+        author = repo_id.partition("/")[0] if "/" in repo_id and source is Source.HUB else ""
+        cache[source, repo_id], _ = find_or_insert(
+            session,
+            RepositoryRow,
+            {"source": source.value, "repo_id": repo_id},
+            {"author": author, "private": False, "gated": False, "access": "unknown"},
+        )
+    return cache[source, repo_id]
+
+
+def save_access(
+    session: Session,
+    source: Source,
+    repo_id: str,
+    *,
+    access: str,
+    private: bool,
+    gated: bool,
+    checked_at: datetime,
+) -> None:
+    """How the source answers for a repository: readable, gated, missing, disabled or unknown."""
+    row_id = ensure_repository(session, source, repo_id)
+    session.execute(
+        sa.update(RepositoryRow)
+        .where(RepositoryRow.id == row_id)
+        .values(access=access, private=private, gated=gated, checked_at=checked_at)
+    )
+
+
+def save_alias(session: Session, source: Source, alias: str, repo_id: str) -> None:
+    """`alias` was asked for and the source answered as `repo_id`: lookups accept both."""
+    if alias == repo_id:
+        return
+    save_row(
+        session,
+        RepositoryAliasRow,
+        {"source": source.value, "alias": alias},
+        {"repository_id": ensure_repository(session, source, repo_id)},
+    )
+
+
+def repository_ids(source: Source | str, repo_id: str) -> sa.CompoundSelect[int]:
+    """The rows that an id may mean: its own, and the one it has moved to."""
+    return sa.union_all(
+        sa.select(RepositoryRow.id).where(
+            RepositoryRow.source == str(source), RepositoryRow.repo_id == repo_id
+        ),
+        sa.select(RepositoryAliasRow.repository_id).where(
+            RepositoryAliasRow.source == str(source), RepositoryAliasRow.alias == repo_id
+        ),
+    )
+
+
+def repository_names(repo_id: str) -> sa.CompoundSelect[str]:
+    """The ids that rows are kept under for an id that people ask by."""
+    return sa.union_all(
+        sa.select(sa.literal(repo_id, RepositoryRow.repo_id.type)),
+        sa.select(RepositoryRow.repo_id)
+        .join(RepositoryAliasRow, RepositoryAliasRow.repository_id == RepositoryRow.id)
+        .where(RepositoryAliasRow.alias == repo_id),
+    )
+
+
+def save_ref(session: Session, ref: CheckpointRef, *, seen_at: datetime) -> bool:
+    """Note that a branch or tag had this commit at that time; True when that is a move.
+
+    Records of content that the branch no longer has are marked as moved. A revision that is itself
+    a commit never moves and is not noted.
+    """
+    name = ref.revision or DEFAULT_REVISION
+    if is_commit_sha(name) and ref.commit_sha is not None:
+        return False
+    repository_id = ensure_repository(session, ref.source, ref.repo_id)
+    newest = session.execute(_newest_ref(repository_id, name)).first()
+    if newest is not None and (newest.commit_key == commit_key(ref) or newest.seen_at > seen_at):
+        return False
+    session.execute(
+        sa.insert(RefRow).values(
+            repository_id=repository_id, name=name, commit_key=commit_key(ref), seen_at=seen_at
+        )
+    )
+    for kind in CHECKPOINT_KINDS:
+        mark_moved(session, repository_id, kind, name, commit_key(ref))
+    return True
+
+
+def mark_refs_moved(session: Session, repository_id: int, kind: str, commit: str) -> None:
+    """What a commit holds has become known: the same for every branch that is at this commit."""
+    names = sa.select(RefRow.name).where(
+        RefRow.repository_id == repository_id, RefRow.commit_key == commit
+    )
+    for name in session.scalars(names.distinct()).all():
+        newest = session.execute(_newest_ref(repository_id, name)).one()
+        if newest.commit_key == commit:
+            mark_moved(session, repository_id, kind, name, commit)
+
+
+def mark_moved(session: Session, repository_id: int, kind: str, name: str, commit: str) -> None:
+    """Mark the records that were asked for by this branch and are of other content than it has at
+    `commit`; unmark those whose content it has again. Nothing is marked while the content of the
+    commit is not known: unknown is not other.
+    """
+    whose, revision, content = (
+        (RecordRow.adapter_repository_id, RecordRow.adapter_revision, RecordRow.adapter_content)
+        if kind == "adapter"
+        else (RecordRow.base_repository_id, RecordRow.base_revision, RecordRow.base_content)
+    )
+    now = sa.select(CheckpointRow.content_key).where(
+        CheckpointRow.repository_id == repository_id,
+        CheckpointRow.kind == kind,
+        CheckpointRow.commit_key == commit,
+        CheckpointRow.subfolder == (RecordRow.subfolder if kind == "adapter" else ""),
+        sa.not_(CheckpointRow.content_key.startswith("?")),
+    )
+    differs = now.correlate(RecordRow).scalar_subquery() != content
+    session.execute(
+        sa.update(RecordRow)
+        .where(
+            whose == repository_id,
+            revision == name,
+            RecordRow.current,
+            sa.not_(content.startswith("?")),
+            RecordRow.moved != differs,
+        )
+        .values(moved=sa.not_(RecordRow.moved))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _newest_ref(repository_id: int, name: str) -> sa.Select[str, datetime]:
+    return (
+        sa.select(RefRow.commit_key, RefRow.seen_at)
+        .where(RefRow.repository_id == repository_id, RefRow.name == name)
+        .order_by(RefRow.seen_at.desc(), RefRow.id.desc())
+        .limit(1)
+    )
+
+
+def ref_history(
+    connection: sa.Connection, source: Source, repo_id: str, name: str = DEFAULT_REVISION
+) -> Sequence[tuple[str | None, datetime]]:
+    """Commits that a branch had, newest first, with the time when each was first seen there."""
+    rows = connection.execute(
+        sa.select(RefRow.commit_key, RefRow.seen_at)
+        .where(RefRow.repository_id.in_(repository_ids(source, repo_id)), RefRow.name == name)
+        .order_by(RefRow.seen_at.desc(), RefRow.id.desc())
+    )
+    return [(known(row.commit_key), row.seen_at) for row in rows]
