@@ -22,6 +22,7 @@ from registry.errors import (
     RevisionNotFound,
 )
 from registry.hub import HubReader, Patience
+from tests.data.pickles import hostile_pickles, zip_pickle_hole
 from tests.hub import Answer, Drop, LocalHub, Truncate, WholeFile, lfs_pointer, rate_limited
 from tests.hub_reader.asking import (
     adapter_config,
@@ -403,3 +404,25 @@ def test_many_adapters_are_read_at_once_and_stay_themselves(hub):
 
     ranks = [facts.config.r for facts in run_reader(hub, use, concurrency=16)]
     assert ranks == list(range(1, 41))
+
+
+def test_a_pickled_adapter_is_read_without_its_data(hub):
+    tensors = {name: ("F32", shape) for name, shape in lora_tensors(width=4096).items()}
+    file = zip_pickle_hole(tensors)
+    hub.add_commit(LORA, {"adapter_config.json": adapter_config(), "adapter_model.bin": file})
+    hub.log.reset()
+    facts = read(hub)
+    assert facts.problems == ()
+    assert facts.weights.format is WeightsFormat.PICKLE
+    assert {spec.name: (spec.dtype, spec.shape) for spec in facts.weights.layout} == tensors
+    assert hub.log.bytes_sent(host="cdn") <= 262_144
+
+
+def test_a_hostile_pickle_is_an_issue_and_runs_nothing(hub, tmp_path):
+    marker = tmp_path / "ran"
+    for name, data in hostile_pickles(marker).items():
+        hub.add_commit(LORA, {"adapter_config.json": adapter_config(), "adapter_model.bin": data})
+        facts = read(hub)
+        assert facts.weights.layout is None, name
+        assert codes(facts)[0] in {"weights-pickle-unsafe", "header-invalid", "weights-truncated"}
+        assert not marker.exists(), name
