@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import URL, make_url
 
+from tests.data.bases import CORPUS
 from tests.hub import LocalHub
 
 # The developer's own Hub and product settings must not reach a test. This runs before
@@ -30,7 +31,6 @@ os.environ.update(
 )
 
 DEFAULT_POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
-CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ DEFAULTS: Mapping[str, object] = {
     "fan_in_fan_out": False,
     "inference_mode": True,
     "init_lora_weights": True,
+    "kasa_config": None,
     "layer_replication": None,
     "layers_pattern": None,
     "layers_to_transform": None,
@@ -38,6 +39,7 @@ DEFAULTS: Mapping[str, object] = {
     "megatron_config": None,
     "megatron_core": "megatron.core",
     "modules_to_save": None,
+    "monteclora_config": None,
     "peft_type": "LORA",
     "peft_version": "0.21.2",
     "qalora_group_size": 16,
@@ -52,6 +54,7 @@ DEFAULTS: Mapping[str, object] = {
     "use_dora": False,
     "use_qalora": False,
     "use_rslora": False,
+    "velora_config": None,
 }
 
 

@@ -7,11 +7,12 @@ of is in the files beside this one: `weights` (header and hole), `shapes` and `b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tests.data.adapters import Lora, lora_adapter
-from tests.data.bases import Base, llama_2_7b, load_base, qwen25_05b
+from tests.data.bases import CORPUS, Base, llama_2_7b, load_base, qwen25_05b
 from tests.data.corpus import base_files, base_tokenizer, corpus_repositories
 from tests.data.tokenizers import tokenizer_files
 from tests.data.weights import Files
@@ -31,12 +32,12 @@ CANONICAL = Lora(
 
 @dataclass(frozen=True)
 class Case:
-    """An adapter made here: what is special about it, and its files when asked for."""
+    """An adapter made here: what is special about it, and its files, given where the corpus is."""
 
     repo_id: str
     base: str
     summary: str
-    build: Callable[[], Files]
+    build: Callable[[Path | None], Files]
 
 
 def grown_tokenizer(length: int, *, base_length: int = 32000) -> Files:
@@ -45,13 +46,13 @@ def grown_tokenizer(length: int, *, base_length: int = 32000) -> Files:
     return tokenizer_files(length, added=(*words, "<pad>"), pad="<pad>")
 
 
-def canonical_adapter() -> Files:
+def canonical_adapter(corpus: Path | None = CORPUS) -> Files:
     """Rank 1024 on q, v, gate and up, with embeddings and head of 33004 rows."""
-    return lora_adapter(load_base(LLAMA), CANONICAL, tokenizer=grown_tokenizer(GROWN))
+    return lora_adapter(load_base(LLAMA, corpus), CANONICAL, tokenizer=grown_tokenizer(GROWN))
 
 
-def _variant(lora: Lora, tokenizer: Callable[[], Files]) -> Callable[[], Files]:
-    return lambda: lora_adapter(load_base(LLAMA), lora, tokenizer=tokenizer())
+def _variant(lora: Lora, tokenizer: Callable[[], Files]) -> Callable[[Path | None], Files]:
+    return lambda corpus: lora_adapter(load_base(LLAMA, corpus), lora, tokenizer=tokenizer())
 
 
 def _small(**changes: int | None) -> Lora:
@@ -95,27 +96,32 @@ CASES = (
         "acme/qwen-lora",
         QWEN,
         "tokenizer of 151665, rows of 151936",
-        lambda: lora_adapter(
-            load_base(QWEN), Lora(rank=16, dtype="BF16"), tokenizer=base_tokenizer(QWEN)
+        lambda corpus: lora_adapter(
+            load_base(QWEN, corpus),
+            Lora(rank=16, dtype="BF16"),
+            tokenizer=base_tokenizer(QWEN, corpus),
         ),
     ),
 )
 
 
-def publish_cases(hub: LocalHub, cases: tuple[Case, ...] = CASES) -> tuple[Case, ...]:
+def publish_cases(
+    hub: LocalHub, cases: Sequence[Case] = CASES, corpus: Path | None = CORPUS
+) -> Sequence[Case]:
     """Publish generated adapters and the bases they name, where those are missing."""
     for base in dict.fromkeys(case.base for case in cases):
         if base not in hub.store.repositories:
-            hub.add_commit(base, base_files(base), title="Upload model")
+            hub.add_commit(base, base_files(base, corpus), title="Upload model")
     for case in cases:
-        hub.add_commit(case.repo_id, case.build(), title="Upload adapter")
+        hub.add_commit(case.repo_id, case.build(corpus), title="Upload adapter")
     return cases
 
 
-def populate(hub: LocalHub) -> dict[str, str]:
+def populate(hub: LocalHub, corpus: Path | None = CORPUS) -> dict[str, str]:
     """Publish everything: what it is called -> its id on the local Hub."""
-    published = corpus_repositories(hub)
-    return {case.summary: case.repo_id for case in publish_cases(hub)} | published
+    published = corpus_repositories(hub, corpus)
+    cases = publish_cases(hub, corpus=corpus)
+    return {case.summary: case.repo_id for case in cases} | published
 
 
 __all__ = [
