@@ -189,7 +189,7 @@ class _Child:
             self.alive = False
             raise self._out_of_memory()
         if kind == _RAISED:
-            raise _raised(self._module, body)
+            raise self._raised(body)
         raise self._broken("did not answer as agreed")
 
     def has_exited(self) -> bool:
@@ -314,6 +314,16 @@ class _Child:
             return ChildTimedOut(f"{self._module} used up its processor time.", processor=True)
         return self._broken(f"ended with {_exit_words(code)}")
 
+    def _raised(self, body: bytes) -> ChildFailed:
+        try:
+            raised = json.loads(body)
+            name, message = str(raised["type"])[:100], str(raised["message"])
+        except (ValueError, TypeError, LookupError, RecursionError):
+            return self._broken("did not answer as agreed")
+        return ChildFailed(
+            f"{self._module} raised {shown(name)}: {shown(message, 300)}", type=name, text=message
+        )
+
     def _out_of_memory(self) -> ChildOutOfMemory:
         allowed = self._limits.memory_bytes
         return ChildOutOfMemory(
@@ -325,17 +335,6 @@ class _Child:
         self.alive = False
         words = self._errors.decode(errors="replace").strip()
         return ChildFailed(f"{self._module} {what}.", last_words=shown(words[-1000:], 1000))
-
-
-def _raised(module: str, body: bytes) -> ChildFailed:
-    try:
-        raised = json.loads(body)
-        name, message = str(raised["type"])[:100], str(raised["message"])
-    except (ValueError, TypeError, LookupError, RecursionError):
-        name, message = "an error", ""
-    return ChildFailed(
-        f"{module} raised {shown(name)}: {shown(message, 300)}", type=name, text=message
-    )
 
 
 def _exit_words(code: int) -> str:

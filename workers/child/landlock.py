@@ -39,12 +39,18 @@ class Paths:
     writable: Iterable[str]
 
 
-def restrict(paths: Paths) -> bool:
-    """Put the wall up, for good. False where the kernel or the container has no Landlock."""
+def interface_version() -> int:
+    """0 where the kernel or the container has no Landlock."""
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
-    if version < 1:
+    return max(0, int(libc.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)))
+
+
+def restrict(paths: Paths) -> bool:
+    """Put the wall up, for good. False where there is no Landlock."""
+    version = interface_version()
+    if version == 0:
         return False
+    libc = ctypes.CDLL(None, use_errno=True)
     rights = _FIRST_RIGHTS
     for since, right in _LATER_RIGHTS.items():
         rights |= right if version >= since else 0
