@@ -1,4 +1,4 @@
-"""Exit codes: the contract's table, decided in one place for every command."""
+"""Exit codes: what a record, several records or an error make of a command."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
 from registry import errors
-from registry.domain.issues import Severity
-from registry.domain.record import Record, Status
+from registry.domain.record import Record, Status, exit_code
 
 
 class Exit(IntEnum):
@@ -28,25 +27,12 @@ class Requirement(StrEnum):
     COMPATIBLE = "compatible"
 
 
-_GATED = frozenset({"adapter-gated", "base-gated"})
-_LEVEL = {Status.PLANNED: 1, Status.REHEARSED: 2, Status.STALE: 2, Status.COMPATIBLE: 3}
-_NEEDED = {Requirement.PLANNED: 1, Requirement.REHEARSED: 2, Requirement.COMPATIBLE: 3}
 # Of several records the worst decides; a failure of ours hides what the others may be.
 _WORST_FIRST = (Exit.FAILURE, Exit.REFUSED, Exit.INCOMPATIBLE, Exit.UNKNOWN, Exit.MEETS)
 
 
 def exit_of_record(record: Record, require: Requirement = Requirement.PLANNED) -> Exit:
-    """A stale record meets planned and rehearsed: its evidence is kept and named."""
-    if record.status is Status.INCOMPATIBLE:
-        return Exit.INCOMPATIBLE
-    if record.status is Status.FAILED:
-        return Exit.FAILURE
-    if record.status is Status.BLOCKED and any(
-        issue.code in _GATED and issue.severity is Severity.ERROR for issue in record.issues
-    ):
-        return Exit.REFUSED
-    met = _LEVEL.get(record.status, 0) >= _NEEDED[require]
-    return Exit.MEETS if met else Exit.UNKNOWN
+    return Exit(exit_code(record, Status(require.value)))
 
 
 def exit_of_records(records: Iterable[Record]) -> Exit:
@@ -58,6 +44,8 @@ def exit_of_error(error: errors.LoadplanError) -> Exit:
     """What kept us from an answer: the caller's words, the caller's access, or a failure."""
     if isinstance(error, errors.InvalidRequest | errors.SettingInvalid):
         return Exit.USAGE
+    if isinstance(error, errors.ServerRefused):
+        return _exit_of_refusal(error)
     if isinstance(error, errors.RepositoryGated | errors.RepositoryDisabled):
         return Exit.REFUSED
     if isinstance(
@@ -66,8 +54,22 @@ def exit_of_error(error: errors.LoadplanError) -> Exit:
         | errors.RevisionNotFound
         | errors.FileNotFound
         | errors.FileInvalid
+        | errors.RequirementNotMet
         | errors.RunnerMissing
         | errors.SandboxMissing,
     ):
         return Exit.UNKNOWN
     return Exit.FAILURE
+
+
+def _exit_of_refusal(error: errors.ServerRefused) -> Exit:
+    """What a server means: no access, nothing known, a wrong request, or a failure of its own."""
+    match error.status:
+        case 401 | 403:
+            return Exit.REFUSED
+        case 404:
+            return Exit.UNKNOWN
+        case 400 | 409 | 413 | 422:
+            return Exit.USAGE
+        case _:
+            return Exit.FAILURE

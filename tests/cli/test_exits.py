@@ -66,6 +66,12 @@ def test_the_worst_of_several_records_decides():
     assert exit_of_records([bad, record(Status.FAILED), good]) == Exit.FAILURE
 
 
+def make(kind):
+    if kind is errors.ServerRefused:
+        return kind("Refused.", problem_code="internal-error", status=500, problem={})
+    return kind()
+
+
 EVERY_ERROR = [
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)
@@ -76,7 +82,7 @@ EVERY_ERROR = [
 @pytest.mark.parametrize("kind", EVERY_ERROR, ids=lambda kind: kind.__name__)
 def test_no_error_ends_as_an_answer_about_the_adapter(kind):
     # 0 and 1 are answers; an error is what kept us from one.
-    assert exit_of_error(kind()) in (Exit.USAGE, Exit.UNKNOWN, Exit.REFUSED, Exit.FAILURE)
+    assert exit_of_error(make(kind)) in (Exit.USAGE, Exit.UNKNOWN, Exit.REFUSED, Exit.FAILURE)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +100,15 @@ def test_no_error_ends_as_an_answer_about_the_adapter(kind):
 )
 def test_errors_exit_as_the_contract_says(kind, expected):
     assert exit_of_error(kind()) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        *[(401, Exit.REFUSED), (403, Exit.REFUSED), (404, Exit.UNKNOWN), (422, Exit.USAGE)],
+        *[(429, Exit.FAILURE), (500, Exit.FAILURE), (503, Exit.FAILURE)],
+    ],
+)
+def test_a_servers_refusal_exits_by_what_it_means(status, expected):
+    error = errors.ServerRefused("…", problem_code="x", status=status, problem={})
+    assert exit_of_error(error) == expected

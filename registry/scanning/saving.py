@@ -1,0 +1,185 @@
+"""From readings to records: recorded answers are reused, new ones planned, all saved at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from registry import planning
+from registry.db import checkpoints, records
+from registry.db.records import StoredRecord, at_commits
+from registry.db.session import Database
+from registry.domain.facts import AdapterFacts, BaseFacts
+from registry.domain.issues import CATALOGUE, Issue, make_issue
+from registry.domain.plan import PLANNER_VERSION
+from registry.domain.record import Record, Status, decide_status
+from registry.domain.refs import Reference
+from registry.errors import LoadplanError
+from registry.hub import Snapshot
+from registry.scanning.reading import Reading
+
+# Statuses that hold no answer about content, so that content read now is planned anew.
+_NOT_REUSED = frozenset({Status.QUEUED, Status.FAILED, Status.BLOCKED})
+_BASE_MISSING = frozenset({"base-undeclared", "base-local-path", "base-not-found"})
+# How many recorded bases are tried, and how many are named, when an adapter's is not known.
+_BASES_TRIED, _BASES_OFFERED = 50, 5
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """An answer. `failure` is what kept us from a new one when `record` is an earlier one.
+
+    `adapter` and `base` are the facts that were read, None where nothing could be.
+    """
+
+    reference: Reference
+    record: Record
+    adapter: AdapterFacts | None = None
+    base: BaseFacts | None = None
+    failure: LoadplanError | None = None
+
+
+def recall_base(database: Database, snapshot: Snapshot) -> BaseFacts | None:
+    """The recorded facts of a base at this commit."""
+    with database.reading() as connection:
+        return checkpoints.load_base_at(
+            connection, snapshot.source, snapshot.repo_id, snapshot.commit_sha
+        )
+
+
+def settle(database: Database, batch: Sequence[Reading], scanned_at: datetime) -> list[Scanned]:
+    """Decide and save a batch. Planning happens before the transaction is opened, so that other
+    writers do not wait for it."""
+    with database.reading() as connection:
+        decided = [(reading, _decide(connection, reading)) for reading in batch]
+
+    def work(session: Session) -> list[Scanned]:
+        return [_save(session, reading, answer, scanned_at) for reading, answer in decided]
+
+    return database.write(work)
+
+
+def _decide(connection: Connection, reading: Reading) -> Scanned:
+    if reading.adapter is None:
+        return _unread(connection, reading)
+    if reading.base is None or reading.failure is not None:
+        return _without_base(connection, reading)
+    record = _reused(connection, reading) or planning.plan_pair(
+        reading.adapter, reading.base, reading.issues, matched=reading.matched
+    )
+    return Scanned(reading.reference, record, reading.adapter, reading.base)
+
+
+def _reused(connection: Connection, reading: Reading) -> Record | None:
+    """What is recorded of equal content by this planner, printed at the commits read now."""
+    assert reading.adapter is not None
+    assert reading.base is not None
+    adapter, base = reading.adapter, reading.base
+    if adapter.ref.digest is None or base.ref.digest is None:
+        return None
+    stored = records.find_pair(
+        connection, adapter.ref.digest, adapter.ref.subfolder, base.ref.digest
+    )
+    if stored is None or stored.planner_version != PLANNER_VERSION:
+        return None
+    if stored.record.status in _NOT_REUSED:
+        return None
+    record = planning.with_choice_notes(stored.record, reading.issues)
+    if record.status is Status.STALE:
+        # The branch it was asked for by has moved on; here its content has been found again.
+        status = decide_status(record.issues, evidence=record.evidence)
+        record = replace(record, status=status)
+    facts = replace(record.facts, other_adapters=adapter.other_adapters)
+    return at_commits(replace(record, facts=facts), adapter.ref, base.ref)
+
+
+def _unread(connection: Connection, reading: Reading) -> Scanned:
+    """Nothing could be read: the Hub refused, or it failed and an earlier record may answer."""
+    if reading.failure is None:
+        record = planning.unread_record(reading.reference, reading.issues)
+        if reading.commit_sha is not None:
+            adapter = replace(record.adapter, commit_sha=reading.commit_sha)
+            facts = replace(record.facts, other_adapters=reading.other_adapters)
+            record = replace(record, adapter=adapter, facts=facts)
+        return Scanned(reading.reference, record)
+    earlier = _earlier(connection, reading)
+    if earlier is not None:
+        return Scanned(reading.reference, earlier.record, failure=reading.failure)
+    record = planning.unread_record(reading.reference, (_failure_issue(reading.failure),))
+    return Scanned(reading.reference, record)
+
+
+def _without_base(connection: Connection, reading: Reading) -> Scanned:
+    """The adapter's own files may decide; else the base blocks, or the Hub failed on it."""
+    assert reading.adapter is not None
+    issues = reading.issues
+    if reading.failure is not None:
+        earlier = _earlier(connection, reading)
+        if earlier is not None:
+            return Scanned(
+                reading.reference, earlier.record, reading.adapter, failure=reading.failure
+            )
+        issues = (*issues, _failure_issue(reading.failure))
+    issues = tuple(_with_offers(connection, reading.adapter, issue) for issue in issues)
+    record = planning.plan_pair(
+        reading.adapter,
+        None,
+        issues,
+        base_ref=planning.unread_ref(reading.base_reference) if reading.base_reference else None,
+    )
+    return Scanned(reading.reference, record, reading.adapter)
+
+
+def _earlier(connection: Connection, reading: Reading) -> StoredRecord | None:
+    """What is known from before of this reference; a failure recorded earlier is no knowledge."""
+    reference, base = reading.reference, reading.asked_base
+    stored = records.find_record(
+        connection,
+        source=reference.source,
+        repo_id=reference.repo_id,
+        revision=reference.revision,
+        subfolder=reference.subfolder,
+        base_repo_id=base.repo_id if base else None,
+        base_revision=base.revision if base else None,
+    )
+    if stored is None or stored.record.status in (Status.FAILED, Status.QUEUED):
+        return None
+    return stored
+
+
+def _failure_issue(failure: LoadplanError) -> Issue:
+    kind = CATALOGUE.get(failure.code)
+    code = failure.code if kind is not None and kind.status is Status.FAILED else "hub-error"
+    return make_issue(code, failure.message, fix=failure.fix)
+
+
+def _with_offers(connection: Connection, adapter: AdapterFacts, issue: Issue) -> Issue:
+    """Recorded bases whose shapes fit are named beside a missing base; none is ever assumed."""
+    if issue.code not in _BASE_MISSING or adapter.weights is None:
+        return issue
+    candidates = checkpoints.list_recorded_bases(connection, limit=_BASES_TRIED)
+    fitting = [base.ref.repo_id for base in candidates if planning.shapes_fit(adapter, base)]
+    if not fitting:
+        return issue
+    named = ", ".join(fitting[:_BASES_OFFERED])
+    return replace(issue, message=f"{issue.message} Recorded bases whose shapes fit: {named}.")
+
+
+def _save(session: Session, reading: Reading, answer: Scanned, scanned_at: datetime) -> Scanned:
+    """Facts and record. Between planning and this moment another process may have learnt more of
+    the same pair, by a rehearsal or a proof: then its answer stands."""
+    if answer.adapter is not None:
+        checkpoints.save_adapter(session, answer.adapter)
+    if answer.base is not None:
+        checkpoints.save_base(session, answer.base)
+    if answer.failure is not None:
+        return answer
+    if answer.base is not None:
+        newer = _reused(session.connection(), reading)
+        answer = answer if newer is None else replace(answer, record=newer)
+    records.save_record(session, answer.record, scanned_at=scanned_at)
+    return answer
