@@ -19,7 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.domain.plan import Plan, plan_from_json
+from registry.domain.steps import Plan, plan_from_json
 from registry.errors import InvalidRequest, RunnerMissing
 
 if TYPE_CHECKING:

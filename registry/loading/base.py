@@ -11,8 +11,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from registry.domain.plan import FillRows, LoadBase
 from registry.domain.refs import shown
+from registry.domain.steps import FillRows, LoadBase
 from registry.errors import InvalidRequest, PlanMismatch
 
 # Configs of these inits rewrite the weights of the base while the adapter is attached.

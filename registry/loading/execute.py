@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from registry.domain.plan import LoadTokenizer, Plan
+from registry.domain.steps import LoadTokenizer, Plan
 from registry.errors import PlanMismatch
 from registry.loading import files
 from registry.loading.base import Side, fill_rows, load_base, resize_rows, rows_of

@@ -19,8 +19,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from registry.domain.plan import LoadAdapter, LoadBase, LoadTokenizer
 from registry.domain.refs import looks_local, shown
+from registry.domain.steps import LoadAdapter, LoadBase, LoadTokenizer
 from registry.errors import (
     FileInvalid,
     FileNotFound,

@@ -23,7 +23,7 @@ from peft import (
 )
 from transformers import PreTrainedModel
 
-from registry.domain.plan import LoadAdapter, RenameKeys
+from registry.domain.steps import LoadAdapter, RenameKeys
 from registry.errors import FileInvalid, InvalidRequest, PlanMismatch
 from registry.loading.repair import repair_names
 
@@ -97,7 +97,7 @@ def attach(
     model.eval()
     landing = Landing(
         missing=find_missing(owned, observed.missing, observed.loaded),
-        unexpected=tuple(sorted(set(observed.unexpected) - _LOADED_APART)),
+        unexpected=unexpected_names(observed.unexpected),
         overwritten=tuple(sorted(base_names[name] for name in observed.loaded if name in found)),
         file=tensors,
         loaded=observed.loaded,
@@ -159,14 +159,14 @@ def split_state(
             owned[name] = tensor
         else:
             # A tied tensor has two names in the base: the one it is reached by here counts.
-            plain = _plain_name(name)
+            plain = base_name_of(name)
             found[name] = tensor
             base_names[name] = plain if plain in old else old[0]
     return owned, found, base_names
 
 
-def _plain_name(name: str) -> str:
-    """The base's name of a tensor that PEFT has wrapped."""
+def base_name_of(name: str) -> str:
+    """The plain base's name of a tensor that PEFT has wrapped, or of a file's tensor."""
     name = name.removeprefix("base_model.model.")
     for infix in (".base_layer.", ".original_module.", ".token_adapter."):
         name = name.replace(infix, ".")
@@ -193,6 +193,11 @@ def find_missing(
             and not any(part in f"{name}." for part in _NEVER_SAVED)
         )
     )
+
+
+def unexpected_names(raw_unexpected: Iterable[str]) -> tuple[str, ...]:
+    """File tensors that found no place, but for those that PEFT loads on its own afterwards."""
+    return tuple(sorted(set(raw_unexpected) - _LOADED_APART))
 
 
 def is_never_saved(name: str) -> bool:
@@ -222,7 +227,8 @@ def undeclared_overwrites(
 ) -> tuple[str, ...]:
     """Overwritten base parameters that neither the plan names nor the config's `bias` trains."""
     declared = frozenset(step.overwrites) if step is not None else frozenset()
-    trains_biases = getattr(config, "bias", "none") != "none"
+    bias = config.get("bias") if isinstance(config, Mapping) else getattr(config, "bias", None)
+    trains_biases = bias not in (None, "none")
     return tuple(
         name
         for name in overwritten

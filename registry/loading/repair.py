@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from registry.domain.plan import RenameKeys
+from registry.domain.steps import RenameKeys
 from registry.errors import PlanMismatch
 
 # What a duplicate's name has more than the name of the tensor that is kept. The copy of the module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from registry.domain.plan import (
+from registry.domain.steps import (
     FillRows,
     LoadAdapter,
     LoadBase,

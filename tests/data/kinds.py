@@ -13,7 +13,7 @@ import peft
 import torch
 from safetensors.torch import load_file, save_file
 
-from registry.domain.plan import (
+from registry.domain.steps import (
     FillRows,
     LoadAdapter,
     LoadBase,

@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from registry.domain.plan import (
+from registry.domain.steps import (
     FillRows,
     LoadAdapter,
     LoadTokenizer,
