@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from operator import attrgetter
 
+from registry.domain.adapter_config import AdapterConfig
+from registry.domain.advice import advise
+from registry.domain.assembly import Assembly, assemble
+from registry.domain.base_model import BaseConfig
+from registry.domain.expected import Expected
 from registry.domain.facts import AdapterFacts, BaseFacts
-from registry.domain.issues import Issue
+from registry.domain.findings import Findings
+from registry.domain.forecast import ModelNames, NaiveLoad, forecast_load
+from registry.domain.issues import Issue, Severity, make_issue, sorted_issues
+from registry.domain.labels import DEFAULT_LABELS
+from registry.domain.landing import land_tensors
+from registry.domain.notes import note_adapter, note_base, note_pair
+from registry.domain.rows import RowDecision, decide_rows
+from registry.domain.sizes import measure_sizes
 from registry.domain.steps import (
     SCHEMA_VERSION,
     FillRows,
@@ -22,6 +34,7 @@ from registry.domain.steps import (
     compute_plan_digest,
     plan_from_json,
 )
+from registry.domain.tensors import Layout
 
 __all__ = [
     "PLANNER_VERSION",
@@ -46,13 +59,8 @@ __all__ = [
 # Raised whenever the same facts may lead to another plan or other issues.
 PLANNER_VERSION = 1
 
-
-@dataclass(frozen=True)
-class NaiveLoad:
-    """What `PeftModel.from_pretrained` alone would do."""
-
-    outcome: Literal["loads", "raises", "loads-wrong", "unknown"]
-    error: str | None = None
+# PEFT has these types, but they can be neither rehearsed without weights nor proven by our gates.
+UNJUDGED_TYPES = frozenset({"XLORA", "ADAPTION_PROMPT"})
 
 
 @dataclass(frozen=True)
@@ -76,5 +84,172 @@ def compute_plan(
 
     `matched` is the set of module paths that the config's pattern strings match (found out in a
     child process with a time limit); None when the config has no pattern string or it is unknown.
+    Nothing is raised: what keeps an adapter from being planned is an issue of severity error.
     """
-    return Planned(None, adapter.problems + base.problems, NaiveLoad("unknown"), 0.0)
+    issues = [*adapter.problems, *base.problems]
+    layout = adapter.weights.layout if adapter.weights is not None else None
+    if adapter.config is not None:
+        issues += note_adapter(adapter, adapter.config)
+        if adapter.config.peft_type in UNJUDGED_TYPES:
+            issues.append(
+                make_issue(
+                    "peft-type-unsupported",
+                    f"Adapters of type {adapter.config.peft_type} are not judged.",
+                )
+            )
+        if base.config is not None:
+            issues += note_base(base, adapter.config, base.config)
+    if adapter.config is None or layout is None or base.config is None:
+        issues += _unread(adapter, base, issues)
+        return Planned(None, sorted_issues(issues), NaiveLoad("unknown"), 0.0)
+    layout = tuple(sorted(layout, key=attrgetter("name")))
+    return _plan_read_pair(adapter, base, adapter.config, base.config, layout, matched, issues)
+
+
+def _unread(adapter: AdapterFacts, base: BaseFacts, issues: list[Issue]) -> list[Issue]:
+    """Without these facts there is no plan; the reader says why, and if it did not, we do."""
+    if any(issue.severity is Severity.ERROR for issue in issues):
+        return []
+    if adapter.config is None:
+        return [make_issue("config-invalid", "The adapter's config could not be read.")]
+    if adapter.weights is None:
+        return [make_issue("weights-missing", "No adapter weights could be read.")]
+    if adapter.weights.layout is None:
+        return [make_issue("header-invalid", "The header of the weights could not be read.")]
+    return [make_issue("base-architecture-unknown", "The base has no config that could be read.")]
+
+
+def _plan_read_pair(
+    adapter: AdapterFacts,
+    base: BaseFacts,
+    config: AdapterConfig,
+    base_config: BaseConfig,
+    layout: Layout,
+    matched: frozenset[str] | None,
+    issues: list[Issue],
+) -> Planned:
+    findings = Findings()
+    assembly = assemble(adapter, base, config, base_config, layout, matched, findings)
+    rows = decide_rows(
+        assembly.input_side, assembly.output_side, assembly.tokens, base_config.model_type
+    )
+    labels = base_config.num_labels
+    expected = Expected(
+        assembly.pair.base,
+        rows.rows,
+        assembly.labels,
+        DEFAULT_LABELS if labels is None else labels,
+    )
+    if not any(issue.code == "vocabulary-conflict" for issue in rows.issues):
+        land_tensors(assembly.pair, expected, findings)
+    _check_labels(assembly, findings)
+    _note_overwrites(assembly, findings)
+    issues = [*issues, *rows.issues, *findings.issues(), *note_pair(adapter, base, assembly)]
+    issues += _advise(assembly, base, rows)
+    naive = _forecast(assembly, rows, findings)
+    spoken_for = 1.0 - len(findings.unspoken) / len(layout) if layout else 1.0
+    found = sorted_issues(issues)
+    plan = None
+    if not any(issue.severity is Severity.ERROR for issue in found):
+        plan = _compose(adapter, base, assembly, rows, findings)
+    return Planned(plan, found, naive, spoken_for)
+
+
+def _check_labels(assembly: Assembly, findings: Findings) -> None:
+    """The classifier's rows say num_labels, unless the base comes with a classifier of its own."""
+    labels = assembly.labels
+    if labels is None:
+        return
+    spec = assembly.pair.base.tree.parameters.get(f"{labels.module}.weight")
+    own = None if spec is None or assembly.pair.base.tree.exact else spec.shape
+    if own is not None and own != labels.shape:
+        findings.add(
+            "shape-mismatch",
+            labels.tensor,
+            f"has {labels.labels} labels; the base comes with a classifier of {own[0]}.",
+            labels.shape,
+            own,
+        )
+        return
+    findings.add(
+        "labels-from-file",
+        labels.tensor,
+        f"has {labels.labels} rows: the base is loaded with num_labels={labels.labels}.",
+        labels.shape,
+    )
+
+
+def _note_overwrites(assembly: Assembly, findings: Findings) -> None:
+    declared = assembly.pair.config.bias != "none"
+    for parameter in sorted(findings.overwritten):
+        findings.add("base-overwritten", parameter, "of the base is replaced by the file's tensor.")
+        if not (declared and parameter.endswith(".bias")):
+            findings.silent(parameter)
+
+
+def _advise(assembly: Assembly, base: BaseFacts, rows: RowDecision) -> list[Issue]:
+    base_bytes = base.weights.size_bytes if base.weights is not None else None
+    sizes = measure_sizes(assembly.pair, rows.rows, assembly.dtype, base_bytes)
+    ranks = [
+        tensor.shape[0]
+        for tensor in assembly.pair.tensors
+        if tensor.key.part.value in ("lora_A", "lora_embedding_A") and tensor.shape
+    ]
+    own = assembly.input_side.base_rows or assembly.output_side.base_rows
+    new_rows = rows.rows - own if rows.rows is not None and own is not None else 0
+    return advise(sizes, max(ranks, default=None), new_rows)
+
+
+def _forecast(assembly: Assembly, rows: RowDecision, findings: Findings) -> NaiveLoad:
+    pair = assembly.pair
+    trained = assembly.tokens.trained_ids
+    own = assembly.input_side.base_rows
+    index = (trained[-1], own) if trained and own is not None and trained[-1] >= own else None
+    if any(issue.code == "vocabulary-conflict" for issue in rows.issues):
+        _note_row_mismatches(assembly, findings)
+    wrong = any(issue.code == "new-rows-untrained" for issue in rows.issues)
+    names = ModelNames(pair.config.task_type, pair.base.input_embedding, pair.base.output_head)
+    return forecast_load(findings, names, index=index, wrong=wrong)
+
+
+def _note_row_mismatches(assembly: Assembly, findings: Findings) -> None:
+    """With contradicting rows nothing is landed; what a plain load would say is still known."""
+    expected = Expected(assembly.pair.base, None, None, DEFAULT_LABELS)
+    land_tensors(assembly.pair, expected, Findings(faults=findings.faults))
+
+
+def _compose(
+    adapter: AdapterFacts,
+    base: BaseFacts,
+    assembly: Assembly,
+    rows: RowDecision,
+    findings: Findings,
+) -> Plan:
+    """The steps in the contract's order; a step that is not needed is left out."""
+    kwargs: dict[str, str | int] = {"dtype": assembly.dtype}
+    if assembly.labels is not None:
+        kwargs["num_labels"] = assembly.labels.labels
+    base_sha, adapter_sha = str(base.ref.commit_sha), str(adapter.ref.commit_sha)
+    steps: list[Step] = [LoadBase(assembly.auto_class, base.ref.repo_id, base_sha, kwargs)]
+    own, theirs = adapter.tokenizer, base.tokenizer
+    if own is not None and own.length is not None:
+        where = adapter.ref.subfolder
+        steps.append(LoadTokenizer("adapter", adapter.ref.repo_id, adapter_sha, own.length, where))
+    elif own is None and theirs is not None and theirs.length is not None:
+        steps.append(LoadTokenizer("base", base.ref.repo_id, base_sha, theirs.length))
+    if rows.rows is not None:
+        steps.append(ResizeEmbeddings(rows.rows))
+    steps += rows.fills
+    if assembly.naming.renames or assembly.naming.dropped:
+        renames = dict(sorted(assembly.naming.renames.items()))
+        steps.append(RenameKeys(renames, assembly.naming.dropped))
+    steps.append(
+        LoadAdapter(
+            adapter.ref.repo_id,
+            adapter_sha,
+            adapter.ref.subfolder,
+            overwrites=tuple(sorted(findings.overwritten)),
+        )
+    )
+    digest = compute_plan_digest(adapter.ref.digest, base.ref.digest, tuple(steps))
+    return Plan(digest, tuple(steps))

@@ -25,8 +25,8 @@ GATED = "adapter-gated base-gated"
 FAILED = "hub-unreachable hub-rate-limited hub-error hub-mirror-limited"
 WARNING = """
 base-overwritten base-quantized weights-pickle base-weights-pickle rewrites-base-weights
-config-unknown-keys tokenizer-unknown bias-not-saved scale-unverifiable not-reproducible
-merge-unsafe tower-not-exercised chat-template-differs generation-config-differs
+base-rows-disagree config-unknown-keys tokenizer-unknown bias-not-saved scale-unverifiable
+not-reproducible merge-unsafe tower-not-exercised chat-template-differs generation-config-differs
 proof-out-of-memory proof-timeout sandbox-missing
 """
 INFO = """
@@ -42,6 +42,7 @@ idempotency-key-reused database-not-migrated internal-error
 OTHER_PROBLEMS = """
 setting-invalid repository-not-found repository-gated repository-disabled file-not-found
 file-invalid database-unavailable child-failed runner-missing plan-mismatch
+requirement-not-met server-refused server-unreachable target-not-allowed
 """
 
 

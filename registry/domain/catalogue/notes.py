@@ -43,6 +43,12 @@ WARNINGS = (
         "Ask the author for adapter_model.safetensors.",
     ),
     _warning(
+        "base-rows-disagree",
+        "The base's weights and config disagree",
+        "The weights have another number of vocabulary rows than the base's config says.",
+        "Ask the base's author which is right; transformers may refuse to load it.",
+    ),
+    _warning(
         "base-weights-pickle",
         "The base's weights are a pickle",
         "The base offers no safetensors file; proofs take safetensors only.",

@@ -178,4 +178,35 @@ OTHER_PROBLEMS = (
     ),
 )
 
-PROBLEMS = API_PROBLEMS + OTHER_PROBLEMS
+CLIENT_PROBLEMS = (
+    _problem(
+        "requirement-not-met",
+        3,
+        "The record does not meet the requirement",
+        "The caller asked for more evidence than there is.",
+        "Read the issues; ask for a proof, or require less.",
+    ),
+    _problem(
+        "server-refused",
+        _REFUSED,
+        "The server refused the request",
+        "The loadplan server answered with a problem of its own.",
+        "Read the problem's page on the server: /problems/{code}.",
+    ),
+    _problem(
+        "server-unreachable",
+        _SERVICE,
+        "The server does not answer",
+        "No connection to the loadplan server could be made.",
+        "Check LOADPLAN_SERVER and that the service runs.",
+    ),
+    _problem(
+        "target-not-allowed",
+        _USAGE,
+        "The webhook target is not allowed",
+        "Deliveries go to public https addresses only.",
+        "Name an https URL on a public host, port 443 or 8443.",
+    ),
+)
+
+PROBLEMS = API_PROBLEMS + OTHER_PROBLEMS + CLIENT_PROBLEMS

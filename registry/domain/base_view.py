@@ -1,0 +1,182 @@
+"""The base as the rules look at it: parameters under the built model's names, and its sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+
+from registry.domain.base_model import BaseConfig
+from registry.domain.facts import BaseFacts
+from registry.domain.library_tables import CONVERTED_MODEL_TYPES
+from registry.domain.model_defaults import RENAMED_MODEL_TYPES
+from registry.domain.modules import ModuleKind, ModuleTree, build_module_tree
+from registry.domain.steps import Side
+from registry.domain.tensors import Layout, Shape, TensorSpec
+
+_BUFFERS = (".masked_bias", ".inv_freq", "position_ids")
+_MASKS = (".attn.bias", ".attention.bias")
+# Last segments under which encoder-decoders keep further uses of their one input embedding.
+_EMBEDDING_NAMES = frozenset({"embed_tokens", "shared", "word_embeddings"})
+# PEFT translates names of the one kind, transformers those of the other.
+_TRANSLATED = CONVERTED_MODEL_TYPES | RENAMED_MODEL_TYPES
+# Output heads of language models; classes of other tasks leave them out.
+_LANGUAGE_HEADS = frozenset({"lm_head", "embed_out"})
+
+
+@dataclass(frozen=True)
+class NameIndex:
+    """The names of a layout, by what is asked of them.
+
+    `below` maps each module path (inner ones too) to the parameters under it, `matrices` each
+    module to its weight where that has two dimensions or more, `counts` each first segment to the
+    number of its parameters (buffers left out).
+    """
+
+    below: Mapping[str, tuple[str, ...]]
+    matrices: Mapping[str, Shape]
+    counts: Mapping[str, int]
+
+
+def index_names(parameters: Mapping[str, TensorSpec]) -> NameIndex:
+    """Index the parameters of a module tree."""
+    below: dict[str, list[str]] = {}
+    matrices: dict[str, Shape] = {}
+    counts: dict[str, int] = {}
+    for name, spec in parameters.items():
+        path, _, leaf = name.rpartition(".")
+        if leaf == "weight" and len(spec.shape) >= 2:
+            matrices[path] = spec.shape
+        if not _is_buffer(name, spec.shape):
+            root = name.partition(".")[0]
+            counts[root] = counts.get(root, 0) + prod(spec.shape)
+        while path:
+            below.setdefault(path, []).append(name)
+            path = path.rpartition(".")[0]
+    return NameIndex({path: tuple(names) for path, names in below.items()}, matrices, counts)
+
+
+def _is_buffer(name: str, shape: Shape) -> bool:
+    """True for what files of older models hold beside the parameters (masks, positions)."""
+    return name.endswith(_BUFFERS) or (name.endswith(_MASKS) and len(shape) > 1)
+
+
+@dataclass(frozen=True)
+class BaseView:
+    """`has_head` is False for classes that leave the language model's head out.
+
+    `tied` tells whether the output head is the input embedding's own matrix. `converted` is True
+    for model types whose adapter names PEFT translates while it loads: absence proves nothing then.
+    """
+
+    config: BaseConfig
+    tree: ModuleTree
+    names: NameIndex
+    tied: bool
+    has_head: bool
+    converted: bool
+    input_embedding: str | None
+    output_head: str | None
+    _known: dict[str, bool | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def speaks(self) -> bool:
+        """False where the names and shapes at hand say nothing of modules in general."""
+        return not self.converted and (self.tree.exact or self.config.quantization is None)
+
+    def has(self, module: str) -> bool | None:
+        """True, False, or None where the names at hand do not tell."""
+        try:
+            return self._known[module]
+        except KeyError:
+            return self._known.setdefault(module, self._look_up(module))
+
+    def _look_up(self, module: str) -> bool | None:
+        if not self.has_head and module in _LANGUAGE_HEADS:
+            return False
+        found = self.tree.has_module(module)
+        return None if found is False and self.converted else found
+
+    def weight(self, module: str) -> Shape | None:
+        """The shape of the module's weight; None when not known."""
+        shape = self.tree.weight_shape(module)
+        if shape is None and self.tied and module == self.output_head:
+            # Files leave a tied head out: it is the input embedding's own matrix.
+            return self.tree.weight_shape(self.input_embedding or module)
+        return shape
+
+    def is_conv1d(self, module: str) -> bool:
+        """True when the module's weight is stored [in, out]."""
+        return self.tree.kind(module) is ModuleKind.CONV1D
+
+    def parameter(self, module: str, leaf: str) -> Shape | None:
+        """The shape of any parameter of the base, None when not known."""
+        if leaf == "weight":
+            return self.weight(module)
+        if not self.speaks:
+            return None
+        spec = self.tree.parameters.get(f"{module}.{leaf}")
+        return None if spec is None else spec.shape
+
+    def side_of(self, module: str) -> Side | None:
+        """`input` or `output` for the modules whose first dimension is the vocabulary."""
+        if module == self.output_head:
+            return "output"
+        if module == self.input_embedding:
+            return "input"
+        if self.config.is_encoder_decoder and module.rpartition(".")[2] in _EMBEDDING_NAMES:
+            return "input"
+        return None
+
+
+def view_base(base: BaseFacts, config: BaseConfig, auto_class: str, *, has_head: bool) -> BaseView:
+    """The base as the auto class builds it."""
+    layout = base.weights.layout if base.weights is not None else None
+    tree, names = _index_tree(_TreeKey.of(config, layout, base.tree, auto_class))
+    tied = config.tie_word_embeddings
+    if tied is None:
+        head = tree.output_head
+        tied = head is not None and f"{head}.weight" not in tree.parameters
+    return BaseView(
+        config=config,
+        tree=tree,
+        names=names,
+        tied=tied,
+        has_head=has_head,
+        converted=config.model_type in _TRANSLATED,
+        input_embedding=tree.input_embedding,
+        output_head=tree.output_head if has_head else None,
+    )
+
+
+@dataclass(frozen=True)
+class _TreeKey:
+    """What a tree depends on. The config itself holds mappings, so its parts stand for it."""
+
+    layout: Layout | None
+    built: Layout | None
+    auto_class: str
+    members: tuple[object, ...]
+    config: BaseConfig = field(compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls, config: BaseConfig, layout: Layout | None, built: Layout | None, auto_class: str
+    ) -> _TreeKey:
+        members = (
+            config.model_type,
+            config.vocab_size,
+            config.tie_word_embeddings,
+            config.is_encoder_decoder,
+            config.quantization,
+            config.remote_code,
+        )
+        return cls(layout, built, auto_class, members, config)
+
+
+@lru_cache(maxsize=64)
+def _index_tree(key: _TreeKey) -> tuple[ModuleTree, NameIndex]:
+    """Thousands of adapters share a base; its names are indexed once."""
+    tree = build_module_tree(key.config, key.layout, key.built, key.auto_class)
+    return tree, index_names(tree.parameters)

@@ -1,0 +1,46 @@
+"""Facts about transformers 5.23 and PEFT 0.21 that the rules look up. A test compares each table
+with the installed libraries."""
+
+from __future__ import annotations
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Model types whose linear layers are transformers' Conv1D: weights are stored [in, out].
+CONV1D_MODEL_TYPES = frozenset(
+    {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp", "clvp_decoder"}
+)
+
+# Model types with a checkpoint conversion: PEFT translates LoRA names (and fuses experts) while it
+# loads, so a name that the built model lacks proves nothing.
+CONVERTED_MODEL_TYPES = _names(
+    """
+    afmoe altclip aria aria_text audioflamingo3 axk1 axk2 aya_vision bailing_hybrid beam
+    cohere2_moe cohere_asr colqwen2 cosmos3_edge cosmos3_omni d_fine deepseek_ocr2 deepseek_v2
+    deepseek_v3 deepseek_v32 deepseek_v4 deformable_detr dinov3_convnext dinov3_vit dots1
+    dots3_note_audio_encoder dots3_note_vision_encoder emu3 ernie4_5_moe ernie4_5_vl_moe esm
+    exaone_moe flex_olmo flint fuyu gemma3 gemma3n_text gemma4_unified glm4_moe glm4_moe_lite
+    glm4v_moe glm5_next glm5_next_text glm_moe_dsa glmasr got_ocr2 gradium_phonon_tts
+    granite_speech granite_speech_plus granitemoe granitemoehybrid granitemoeshared gte hrm_text
+    hunyuan_v1_moe hunyuan_vl hy_v3 hy_v4 hyperclovax_vision_v2 inkling2 inkling2_text
+    inkling_mm_model internvl jamba jev jina_embeddings_v3 kimi_k25 kimi_linear kolibri1 laguna
+    lfm2_moe lfm3 lfm3_vl_vision llava llava_next llava_next_video llava_onevision longcat_flash
+    lw_detr maskformer mellum mimo_v2_flash minimax minimax_m2 minimax_m3_vl mistral3
+    mistral_large4 mistral_large4_text mixtral mlcd mllama molmo2 musicflamingo nemo_speechlm
+    nemotron_h nomic_bert olmo_hybrid olmoe paddleocr_vl paligemma phimoe pi0 pixio
+    pp_chart2table pp_doclayout_v2 pp_doclayout_v3 pp_doclayout_v4 qianfan_ocr
+    qwen2_5_omni_thinker qwen2_audio qwen2_moe qwen3_5_moe_text qwen3_5_text qwen3_moe
+    qwen3_next qwen3_omni_moe qwen3_omni_moe_text qwen3_omni_moe_thinker qwen3_vl_moe
+    qwen4_exp_text radio rt_detr rt_detr_v2 sam3_tracker sam3_tracker_video sapiens2
+    shieldgemma2 solar_open step3p5_vision step3p7 swin t5gemma2_encoder timesfm2_5 timm_wrapper
+    tipsv2 tipsv2_dpt unlimited_ocr vibevoice_asr video_llava videomae vipllava voxtral
+    voxtral_realtime yolos
+    """
+)
+
+# Classifiers whose head is neither `score` nor `classifier`: PEFT does not save it unasked.
+OTHER_HEAD_MODEL_TYPES = frozenset(
+    {"bart", "mbart", "plbart", "led", "mvp", "t5", "mt5", "umt5", "xlm", "xlnet", "flaubert"}
+)

@@ -1,0 +1,65 @@
+"""One adapter on one base, taken apart: what every rule of the planner reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from registry.domain.adapter_config import AdapterConfig
+from registry.domain.base_view import BaseView
+from registry.domain.keys import AdapterKey, Part
+from registry.domain.targets import TargetRule
+from registry.domain.tensors import Shape, TensorSpec
+
+# Parts that PEFT's LoRA layers own; one of them makes its module an adapted one.
+LORA_PARTS = frozenset(
+    {
+        *{Part.LORA_A, Part.LORA_B, Part.LORA_E, Part.MAGNITUDE},
+        *{Part.LORA_EMBEDDING_A, Part.LORA_EMBEDDING_B},
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileTensor:
+    """A tensor of the file under the name that it has once the plan renamed it.
+
+    `spec.name` is its name in the file, `key` the effective name taken apart.
+    """
+
+    spec: TensorSpec
+    key: AdapterKey
+
+    @property
+    def shape(self) -> Shape:
+        return self.spec.shape
+
+    @property
+    def module(self) -> str:
+        return self.key.module
+
+    @property
+    def parameter(self) -> str:
+        """The name in the bare model, for tensors that are a parameter under their own name."""
+        return f"{self.key.module}.{self.key.leaf}" if self.key.module else self.key.leaf
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`tensors` are those that the plan keeps. `saved_root(module)` is the saved module that holds
+    a path, None when it is in none; `rank(module)` the rank that PEFT gives it."""
+
+    config: AdapterConfig
+    base: BaseView
+    tensors: tuple[FileTensor, ...]
+    targets: TargetRule
+    rank: Callable[[str], int | None]
+    saved_root: Callable[[str], str | None]
+    adapted: frozenset[str]
+
+    @property
+    def is_lora(self) -> bool:
+        return self.config.peft_type in ("LORA", "ADALORA")
+
+    def side_module(self, side: str) -> str | None:
+        return self.base.input_embedding if side == "input" else self.base.output_head

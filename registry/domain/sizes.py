@@ -1,0 +1,169 @@
+"""Parameters and bytes: of the base along the plan, of the adapter, of both loaded.
+
+The closed form equals PEFT's `get_nb_trainable_parameters`: trainable is what the adapter owns
+(saved modules are copies beside the originals), all is the resized base plus that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+from registry.domain.base_view import BaseView
+from registry.domain.keys import Part
+from registry.domain.pair import LORA_PARTS, FileTensor, Pair
+
+# Bytes of one value, by torch's spelling.
+DTYPE_BYTES = {
+    **dict.fromkeys(("float64", "int64"), 8),
+    **dict.fromkeys(("float32", "int32"), 4),
+    **dict.fromkeys(("float16", "bfloat16"), 2),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "int8", "uint8"), 1),
+}
+# safetensors' spelling -> torch's, for dtypes that a model can be loaded in.
+LOADABLE_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+# PEFT types whose file holds exactly what they train (measured with PEFT 0.21.2).
+_COUNTED_TYPES = frozenset(
+    {"LORA", "IA3", "LOHA", "LOKR", "HRA", "LN_TUNING", "TRAINABLE_TOKENS", "PROMPT_TUNING"}
+)
+
+
+# Parts that are the adapter's by their name alone.
+_OWNED = LORA_PARTS | {Part.TOKEN_DELTA, Part.OTHER, Part.PROMPT}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """`trainable` and `everything` count parameters; None when the names at hand do not tell.
+
+    `full_bytes` are spent in the file on whole matrices of the vocabulary, `file_bytes` on all
+    its tensors.
+    """
+
+    trainable: int | None
+    everything: int | None
+    memory_bytes: int | None
+    full_bytes: int
+    full_tensors: tuple[str, ...]
+    file_bytes: int
+
+    @property
+    def fraction(self) -> float | None:
+        """Trainable of all, six digits: what PEFT prints as a percentage."""
+        if self.trainable is None or not self.everything:
+            return None
+        return round(self.trainable / self.everything, 6)
+
+
+def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | None) -> Sizes:
+    """Count along the plan. `rows` is what it resizes to, `base_bytes` the base's file sizes."""
+    adapter = biases = file_bytes = 0
+    full: list[FileTensor] = []
+    for tensor in pair.tensors:
+        count = prod(tensor.spec.shape)
+        file_bytes += count * _FILE_BYTES.get(tensor.spec.dtype, 1)
+        if tensor.key.part in _OWNED:
+            adapter += count
+            continue
+        if _is_saved(pair, tensor):
+            adapter += count
+        elif _is_trained_bias(pair, tensor):
+            biases += count
+        if _is_full(pair, tensor):
+            full.append(tensor)
+    trainable = adapter + biases if pair.config.peft_type in _COUNTED_TYPES else None
+    base = _count_base(pair, rows)
+    everything = None if base is None or trainable is None else base + adapter
+    width = DTYPE_BYTES.get(dtype, 4)
+    memory: int | None = None
+    if pair.base.config.quantization is not None:
+        # Packed weights: their file is the best there is to go by.
+        memory = None if base_bytes is None else base_bytes + adapter * width
+    elif base is not None:
+        memory = (base + adapter) * width
+    return Sizes(
+        trainable,
+        everything,
+        memory,
+        sum(_bytes(tensor) for tensor in full),
+        tuple(tensor.spec.name for tensor in full),
+        file_bytes,
+    )
+
+
+def _is_saved(pair: Pair, tensor: FileTensor) -> bool:
+    own_name = tensor.key.part in (Part.SAVED, Part.BIAS)
+    return own_name and pair.saved_root(tensor.module) is not None
+
+
+def _is_trained_bias(pair: Pair, tensor: FileTensor) -> bool:
+    """`bias` other than none trains biases of the base itself."""
+    return (
+        pair.config.bias != "none"
+        and tensor.key.leaf == "bias"
+        and tensor.key.part in (Part.BIAS, Part.BASE_LAYER)
+        and pair.saved_root(tensor.module) is None
+    )
+
+
+def _is_full(pair: Pair, tensor: FileTensor) -> bool:
+    return (
+        tensor.key.part in (Part.SAVED, Part.BASE_LAYER)
+        and pair.base.side_of(tensor.module) is not None
+        and len(tensor.shape) == 2
+    )
+
+
+def _count_base(pair: Pair, rows: int | None) -> int | None:
+    """Parameters of the base after the resize, the head once when tied; None when not known."""
+    base = pair.base
+    if not base.tree.parameters or base.config.quantization is not None:
+        return None
+    # A class without the language model's head leaves out whatever stands beside its backbone.
+    whole = base.tree.exact or base.has_head
+    roots = {tensor.module.partition(".")[0] for tensor in pair.tensors}
+    total = sum(count for root, count in base.names.counts.items() if whole or root in roots)
+    head = base.tree.parameters.get(f"{base.output_head}.weight")
+    if head is not None and base.tied:
+        total -= prod(head.shape)
+    sides = {side for side in (base.input_embedding, base.output_head) if side}
+    if rows is not None:
+        total += sum(_grown(base, side, rows) for side in sides)
+    return total + _count_unlisted(pair, sides)
+
+
+def _grown(base: BaseView, side: str, rows: int) -> int:
+    """How many parameters a side gains by the resize (weight and bias)."""
+    if base.tied and side == base.output_head:
+        return 0
+    specs = (base.tree.parameters.get(f"{side}.{leaf}") for leaf in ("weight", "bias"))
+    shapes = (spec.shape for spec in specs if spec is not None)
+    return sum((rows - shape[0]) * prod(shape[1:]) for shape in shapes if shape)
+
+
+def _count_unlisted(pair: Pair, sides: Iterable[str]) -> int:
+    """What the built model has and the base's file does not: the head of the task."""
+    if pair.base.tree.exact:
+        return 0
+    known = pair.base.tree.parameters
+    return sum(
+        prod(tensor.shape)
+        for tensor in pair.tensors
+        if tensor.key.part in (Part.SAVED, Part.BIAS)
+        and tensor.parameter not in known
+        and tensor.module not in sides
+        and pair.saved_root(tensor.module) is not None
+    )
+
+
+def _bytes(tensor: FileTensor) -> int:
+    return prod(tensor.shape) * _FILE_BYTES.get(tensor.spec.dtype, 1)
+
+
+_FILE_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+}
