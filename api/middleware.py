@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import problem_response
+from api.problems import problem_response, unforeseen
 
 log = structlog.get_logger("api")
 
@@ -48,9 +48,12 @@ class RequestFrame:
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
+        answered = False
 
         async def send_framed(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
@@ -67,7 +70,12 @@ class RequestFrame:
                 )
             await send(message)
 
-        await self.app(scope, receive, send_framed)
+        try:
+            await self.app(scope, receive, send_framed)
+        except Exception as error:
+            response = unforeseen(Request(scope), error)
+            if not answered:
+                await response(scope, receive, send_framed)
 
 
 class BodyLimit:

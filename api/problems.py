@@ -121,7 +121,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LoadplanError, _on_loadplan_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_unforeseen)
 
 
 async def _on_loadplan_error(request: Request, error: Exception) -> Response:
@@ -168,7 +167,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return problem_response(request, "internal-error", _INTERNAL)
 
 
-async def _on_unforeseen(request: Request, error: Exception) -> Response:
+def unforeseen(request: Request, error: Exception) -> Response:
+    """A fault of ours: logged with its id, and nothing of it disclosed."""
     log.error("internal-error", request_id=request_id_of(request), exc_info=error)
     return problem_response(request, "internal-error", _INTERNAL)
 

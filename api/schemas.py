@@ -118,10 +118,9 @@ class PlanAnswer(BaseModel):
 class BaseSummary(BaseModel):
     source: str
     repo_id: str
-    commit_sha: str | None
-    digest: str | None
     adapters: int
     statuses: dict[str, int]
+    scanned_at: str
 
 
 def parse_base(text: str | None) -> Reference | None:

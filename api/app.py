@@ -1,0 +1,66 @@
+"""The application: routes, problem handlers, what surrounds each request, and its lifetime."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.staticfiles import StaticFiles
+from starlette_compress import CompressMiddleware
+
+from api import middleware, problems
+from api.reading import RecordReader
+from api.routes import adapters, bases, health
+from api.routes import problems as problem_pages
+from api.web.render import STATIC_FOLDER
+from registry import logs
+from registry.config import Settings
+from registry.db.session import Database, open_database
+
+_DESCRIPTION = """\
+Before you deploy a LoRA adapter, ask here how it is loaded and whether that was proven.
+Reading public records is open; asking for work needs a token.
+Every error is a problem document (RFC 9457) whose `type` leads to its page."""
+
+
+def create_app(settings: Settings, *, database: Database | None = None) -> FastAPI:
+    """The service on `settings`. The database must be migrated; `/readyz` says when it is not."""
+    logs.configure()
+    opened = database or open_database(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        app.state.draining.set()
+        if database is None:
+            opened.close()
+
+    app = FastAPI(
+        title="loadplan",
+        version=version("loadplan"),
+        summary="The verified way to load a LoRA adapter on its base model",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    app.state.database = opened
+    app.state.records = RecordReader(opened)
+    app.state.metrics = CollectorRegistry()
+    app.state.draining = threading.Event()
+    problems.install(app)
+    for router in (adapters.router, bases.router, health.router, problem_pages.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
+    # The last added is the outermost: ids and headers surround compression and the body limit.
+    app.add_middleware(middleware.BodyLimit)
+    app.add_middleware(CompressMiddleware)
+    app.add_middleware(middleware.RequestFrame)
+    return app
