@@ -12,11 +12,12 @@ _USUAL_RANK = 16
 _MEGABYTE = 1_000_000
 
 
-def advise(sizes: Sizes, largest_rank: int | None, new_rows: int) -> list[Issue]:
+def advise(sizes: Sizes, new_rows: int) -> list[Issue]:
     """`new_rows` is how many vocabulary rows the adapter has beyond the base's."""
     issues: list[Issue] = []
-    if largest_rank is not None and _is_high(largest_rank, sizes.fraction):
-        issues.append(make_issue("rank-high", _describe_rank(sizes, largest_rank)))
+    rank = sizes.largest_rank
+    if rank is not None and _is_high(rank, sizes.fraction):
+        issues.append(make_issue("rank-high", _describe_rank(sizes, rank)))
     if sizes.full_tensors:
         share = sizes.full_bytes / sizes.file_bytes if sizes.file_bytes else 0.0
         issues.append(

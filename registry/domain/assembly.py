@@ -67,8 +67,9 @@ def assemble(
         rank=make_rank_rule(config),
         saved_root=saved_root,
         adapted=frozenset(
-            tensor.module for tensor in naming.tensors if tensor.key.part in LORA_PARTS
+            tensor.key.module for tensor in naming.tensors if tensor.key.part in LORA_PARTS
         ),
+        nested=frozenset(tensor.key.module for tensor in naming.tensors if tensor.key.base_layers),
     )
     side_of = cache(view.side_of)
     sided = [

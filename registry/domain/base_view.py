@@ -13,7 +13,7 @@ from registry.domain.library_tables import CONVERTED_MODEL_TYPES
 from registry.domain.model_defaults import RENAMED_MODEL_TYPES
 from registry.domain.modules import ModuleKind, ModuleTree, build_module_tree
 from registry.domain.steps import Side
-from registry.domain.tensors import Layout, Shape, TensorSpec
+from registry.domain.tensors import Layout, Shape
 
 _BUFFERS = (".masked_bias", ".inv_freq", "position_ids")
 _MASKS = (".attn.bias", ".attention.bias")
@@ -31,20 +31,23 @@ class NameIndex:
 
     `below` maps each module path (inner ones too) to the parameters under it, `matrices` each
     module to its weight where that has two dimensions or more, `counts` each first segment to the
-    number of its parameters (buffers left out).
+    number of its parameters (buffers left out). `weights` holds the weights that the tree speaks
+    for, `conv1d` the modules that store theirs [in, out].
     """
 
     below: Mapping[str, tuple[str, ...]]
     matrices: Mapping[str, Shape]
     counts: Mapping[str, int]
+    weights: Mapping[str, Shape]
+    conv1d: frozenset[str]
 
 
-def index_names(parameters: Mapping[str, TensorSpec]) -> NameIndex:
+def index_names(tree: ModuleTree) -> NameIndex:
     """Index the parameters of a module tree."""
     below: dict[str, list[str]] = {}
     matrices: dict[str, Shape] = {}
     counts: dict[str, int] = {}
-    for name, spec in parameters.items():
+    for name, spec in tree.parameters.items():
         path, _, leaf = name.rpartition(".")
         if leaf == "weight" and len(spec.shape) >= 2:
             matrices[path] = spec.shape
@@ -54,7 +57,14 @@ def index_names(parameters: Mapping[str, TensorSpec]) -> NameIndex:
         while path:
             below.setdefault(path, []).append(name)
             path = path.rpartition(".")[0]
-    return NameIndex({path: tuple(names) for path, names in below.items()}, matrices, counts)
+    known = {module: tree.weight_shape(module) for module in below}
+    return NameIndex(
+        below={path: tuple(names) for path, names in below.items()},
+        matrices=matrices,
+        counts=counts,
+        weights={module: shape for module, shape in known.items() if shape is not None},
+        conv1d=frozenset(m for m in matrices if tree.kind(m) is ModuleKind.CONV1D),
+    )
 
 
 def _is_buffer(name: str, shape: Shape) -> bool:
@@ -95,12 +105,16 @@ class BaseView:
     def _look_up(self, module: str) -> bool | None:
         if not self.has_head and module in _LANGUAGE_HEADS:
             return False
+        if module in self.names.weights:
+            return True
         found = self.tree.has_module(module)
         return None if found is False and self.converted else found
 
     def weight(self, module: str) -> Shape | None:
         """The shape of the module's weight; None when not known."""
-        shape = self.tree.weight_shape(module)
+        shape = self.names.weights.get(module)
+        if shape is None:
+            shape = self.tree.weight_shape(module)
         if shape is None and self.tied and module == self.output_head:
             # Files leave a tied head out: it is the input embedding's own matrix.
             return self.tree.weight_shape(self.input_embedding or module)
@@ -108,7 +122,7 @@ class BaseView:
 
     def is_conv1d(self, module: str) -> bool:
         """True when the module's weight is stored [in, out]."""
-        return self.tree.kind(module) is ModuleKind.CONV1D
+        return module in self.names.conv1d
 
     def parameter(self, module: str, leaf: str) -> Shape | None:
         """The shape of any parameter of the base, None when not known."""
@@ -179,4 +193,4 @@ class _TreeKey:
 def _index_tree(key: _TreeKey) -> tuple[ModuleTree, NameIndex]:
     """Thousands of adapters share a base; its names are indexed once."""
     tree = build_module_tree(key.config, key.layout, key.built, key.auto_class)
-    return tree, index_names(tree.parameters)
+    return tree, index_names(tree)

@@ -22,6 +22,12 @@ class Expected:
     labels: LabelRows | None
     naive_labels: int
 
+    @property
+    def changing(self) -> tuple[str | None, ...]:
+        """Modules whose shape the plan may change."""
+        label = None if self.labels is None else self.labels.module
+        return (self.base.input_embedding, self.base.output_head, label)
+
     def planned(self, module: str, leaf: str = "weight") -> Shape | None:
         """The shape along the plan, None when not known or when the file itself decides it."""
         if self.labels is not None and is_label_module(module, self.labels):

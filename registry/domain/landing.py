@@ -26,17 +26,19 @@ _MAX_LAYER_DIGITS = 9
 def land_tensors(pair: Pair, expected: Expected, findings: Findings) -> None:
     """Judge every tensor of the file, then what the file ought to hold and does not."""
     modules: dict[str, dict[tuple[Part, str], FileTensor]] = {}
+    is_lora = pair.is_lora
     for tensor in pair.tensors:
-        if 0 in tensor.shape:
+        key = tensor.key
+        if 0 in tensor.spec.shape:
             findings.add("empty-tensors", tensor.spec.name, "has no values.", tensor.shape)
             findings.fault(
                 FaultKind.MISMATCH, tensor.key.file_key, tensor.module, tensor.shape, None
             )
-        elif tensor.key.part in LORA_PARTS and pair.is_lora:
-            modules.setdefault(tensor.module, {})[tensor.key.part, tensor.key.leaf] = tensor
-        elif tensor.key.part in _OWN_NAME:
+        elif key.part in LORA_PARTS and is_lora:
+            modules.setdefault(key.module, {})[key.part, key.leaf] = tensor
+        elif key.part in _OWN_NAME:
             check_own_name(pair, expected, tensor, findings)
-        elif tensor.key.part not in (Part.PROMPT, Part.TOKEN_DELTA):
+        elif key.part not in (Part.PROMPT, Part.TOKEN_DELTA):
             _check_other(pair, tensor, findings)
     if pair.config.peft_type != "LORA":
         findings.naive_unknown = True
@@ -55,12 +57,10 @@ def _check_module(
     parts: dict[tuple[Part, str], FileTensor],
     findings: Findings,
 ) -> None:
-    names = [tensor.spec.name for tensor in parts.values()]
-    nested = any(tensor.key.base_layers for tensor in parts.values())
-    if nested or pair.config.target_parameters or pair.config.layer_replication:
+    if pair.wraps_parameters or module in pair.nested:
         # Adapters of parameters nest, replicated layers are made while PEFT loads: only a run of
         # PEFT shows what they wrap.
-        findings.unspoken.update(names)
+        findings.unspoken.update(tensor.spec.name for tensor in parts.values())
         findings.naive_unknown = True
         return
     has = pair.base.has(module)

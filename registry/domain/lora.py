@@ -63,10 +63,10 @@ def _is_plain_fit(pair: Pair, expected: Expected, module: str, parts: Parts) -> 
     config, first, second = pair.config, parts.get(_A), parts.get(_B)
     if first is None or second is None or len(parts) != 2 or config.peft_type != "LORA":
         return False
-    weight, rank = expected.naive(module), pair.rank(module)
+    weight, rank = pair.base.names.weights.get(module), pair.rank(module)
     if config.use_dora or config.lora_bias or weight is None or len(weight) != 2:
         return False
-    if expected.rows is not None and expected.planned(module) != weight:
+    if module in expected.changing:
         return False
     fan_out, fan_in = weight[::-1] if pair.base.is_conv1d(module) else weight
     return first.spec.shape == (rank, fan_in) and second.spec.shape == (fan_out, rank)

@@ -44,10 +44,13 @@ def name_tensors(
     """
     peft_type = config.peft_type
     keys = {spec.name: parse_key(spec.name, peft_type) for spec in layout}
+    doubtful = [key for key in keys.values() if not _is_certain(key, base)]
+    if not doubtful:
+        return Naming(tuple([FileTensor(spec, keys[spec.name]) for spec in layout]), {}, ())
     adapted = {key.module for key in keys.values() if key.part in LORA_PARTS}
-    targets = {
-        name: _target_name(key, peft_type, base, adapted, saved_root) for name, key in keys.items()
-    }
+    targets: dict[str, str | None] = {name: name for name in keys}
+    for key in doubtful:
+        targets[key.file_key] = _target_name(key, peft_type, base, adapted, saved_root)
     for name in [name for name, target in targets.items() if target is None]:
         # A name with two readings is a copy when the file holds the one it would be.
         twins = [twin for twin in canonical_candidates(name, peft_type) if twin in keys]
@@ -61,6 +64,15 @@ def name_tensors(
     if not originals and all(name == target for name, target in targets.items()):
         return Naming(tuple(FileTensor(spec, keys[spec.name]) for spec in layout), {}, ())
     return _settle(layout, peft_type, targets, originals, findings)
+
+
+def _is_certain(key: AdapterKey, base: BaseView) -> bool:
+    """The common case: a tensor that only an adapter has, named as PEFT names it."""
+    return (
+        key.part in LORA_PARTS
+        and key.canonical == key.file_key
+        and base.has(key.module) is not False
+    )
 
 
 def _target_name(

@@ -104,7 +104,7 @@ def note_pair(adapter: AdapterFacts, base: BaseFacts, assembly: Assembly) -> lis
     adapted = sorted(
         tensor.module
         for tensor in pair.tensors
-        if tensor.key.part in LORA_PARTS and tensor.module in sides
+        if tensor.key.module in sides and tensor.key.part in LORA_PARTS
     )
     if pair.base.tied and pair.is_lora and adapted:
         issues.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from registry.domain.adapter_config import AdapterConfig
 from registry.domain.base_view import BaseView
@@ -20,11 +21,11 @@ LORA_PARTS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FileTensor:
+class FileTensor(NamedTuple):
     """A tensor of the file under the name that it has once the plan renamed it.
 
-    `spec.name` is its name in the file, `key` the effective name taken apart.
+    `spec.name` is its name in the file, `key` the effective name taken apart. A named tuple: an
+    adapter has hundreds, and a frozen dataclass takes three times as long to make.
     """
 
     spec: TensorSpec
@@ -47,7 +48,9 @@ class FileTensor:
 @dataclass(frozen=True)
 class Pair:
     """`tensors` are those that the plan keeps. `saved_root(module)` is the saved module that holds
-    a path, None when it is in none; `rank(module)` the rank that PEFT gives it."""
+    a path, None when it is in none; `rank(module)` the rank that PEFT gives it. `adapted` are the
+    modules with tensors of LoRA, `nested` those of them where adapters wrap each other.
+    """
 
     config: AdapterConfig
     base: BaseView
@@ -56,10 +59,13 @@ class Pair:
     rank: Callable[[str], int | None]
     saved_root: Callable[[str], str | None]
     adapted: frozenset[str]
+    nested: frozenset[str]
 
     @property
     def is_lora(self) -> bool:
         return self.config.peft_type in ("LORA", "ADALORA")
 
-    def side_module(self, side: str) -> str | None:
-        return self.base.input_embedding if side == "input" else self.base.output_head
+    @property
+    def wraps_parameters(self) -> bool:
+        """True where PEFT adapts what is no module of the plain base."""
+        return bool(self.config.target_parameters or self.config.layer_replication)

@@ -190,14 +190,9 @@ def _note_overwrites(assembly: Assembly, findings: Findings) -> None:
 def _advise(assembly: Assembly, base: BaseFacts, rows: RowDecision) -> list[Issue]:
     base_bytes = base.weights.size_bytes if base.weights is not None else None
     sizes = measure_sizes(assembly.pair, rows.rows, assembly.dtype, base_bytes)
-    ranks = [
-        tensor.shape[0]
-        for tensor in assembly.pair.tensors
-        if tensor.key.part.value in ("lora_A", "lora_embedding_A") and tensor.shape
-    ]
     own = assembly.input_side.base_rows or assembly.output_side.base_rows
     new_rows = rows.rows - own if rows.rows is not None and own is not None else 0
-    return advise(sizes, max(ranks, default=None), new_rows)
+    return advise(sizes, new_rows)
 
 
 def _forecast(assembly: Assembly, rows: RowDecision, findings: Findings) -> NaiveLoad:

@@ -30,6 +30,8 @@ _COUNTED_TYPES = frozenset(
 )
 
 
+# Parts whose first dimension is the rank.
+_RANKED = frozenset({Part.LORA_A, Part.LORA_EMBEDDING_A})
 # Parts that are the adapter's by their name alone.
 _OWNED = LORA_PARTS | {Part.TOKEN_DELTA, Part.OTHER, Part.PROMPT}
 
@@ -39,7 +41,7 @@ class Sizes:
     """`trainable` and `everything` count parameters; None when the names at hand do not tell.
 
     `full_bytes` are spent in the file on whole matrices of the vocabulary, `file_bytes` on all
-    its tensors.
+    its tensors. `largest_rank` is that of the tensors, None for types without ranks.
     """
 
     trainable: int | None
@@ -48,6 +50,7 @@ class Sizes:
     full_bytes: int
     full_tensors: tuple[str, ...]
     file_bytes: int
+    largest_rank: int | None
 
     @property
     def fraction(self) -> float | None:
@@ -59,13 +62,16 @@ class Sizes:
 
 def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | None) -> Sizes:
     """Count along the plan. `rows` is what it resizes to, `base_bytes` the base's file sizes."""
-    adapter = biases = file_bytes = 0
+    adapter = biases = file_bytes = rank = 0
     full: list[FileTensor] = []
     for tensor in pair.tensors:
         count = prod(tensor.spec.shape)
         file_bytes += count * _FILE_BYTES.get(tensor.spec.dtype, 1)
-        if tensor.key.part in _OWNED:
+        part = tensor.key.part
+        if part in _OWNED:
             adapter += count
+            if part in _RANKED and tensor.spec.shape:
+                rank = max(rank, tensor.spec.shape[0])
             continue
         if _is_saved(pair, tensor):
             adapter += count
@@ -90,6 +96,7 @@ def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | No
         sum(_bytes(tensor) for tensor in full),
         tuple(tensor.spec.name for tensor in full),
         file_bytes,
+        rank or None,
     )
 
 
@@ -123,7 +130,7 @@ def _count_base(pair: Pair, rows: int | None) -> int | None:
         return None
     # A class without the language model's head leaves out whatever stands beside its backbone.
     whole = base.tree.exact or base.has_head
-    roots = {tensor.module.partition(".")[0] for tensor in pair.tensors}
+    roots = set() if whole else {t.module.partition(".")[0] for t in pair.tensors}
     total = sum(count for root, count in base.names.counts.items() if whole or root in roots)
     head = base.tree.parameters.get(f"{base.output_head}.weight")
     if head is not None and base.tied:

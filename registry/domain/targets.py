@@ -135,21 +135,19 @@ def _make_exclusion(config: AdapterConfig) -> Callable[[str], bool] | _Unknown:
     if isinstance(config.exclude_modules, str):
         return _Unknown()
     names = frozenset(config.exclude_modules or ())
-    saved = frozenset(saved_names(config))
+    saved = saved_names(config)
     if not all(_LITERAL.fullmatch(name) for name in saved):
         return _Unknown()
+    # That module or one below it, at dots. The names are literal, so this is no pattern of theirs.
+    listed = "|".join(re.escape(name) for name in saved if name)
+    inside = re.compile(rf"(?:^|\.)(?:{listed})(?:\.|$)").search if listed else None
 
     def excluded(module: str) -> bool:
-        if names and has_suffix(module, names):
+        if inside is not None and inside(module) is not None:
             return True
-        return bool(saved) and _inside(module, saved)
+        return bool(names) and has_suffix(module, names)
 
     return excluded
-
-
-def _inside(module: str, saved: frozenset[str]) -> bool:
-    """True when the path, at a dot, begins with a saved name: that module or one below it."""
-    return any(name in module and f".{name}." in f".{module}." for name in saved)
 
 
 def saved_names(config: AdapterConfig) -> tuple[str, ...]:
