@@ -102,9 +102,12 @@ def ensure_checkpoint(session: Session, kind: str, ref: CheckpointRef) -> int:
     """The repository's id; the commit's content is noted where nothing was read of it yet."""
     repository_id = ensure_repository(session, ref.source, ref.repo_id)
     key = _key(repository_id, kind, ref)
-    _, is_new = find_or_insert(session, CheckpointRow, key, {"content_key": content_key(ref)})
-    if is_new:
-        mark_refs_moved(session, repository_id, kind, commit_key(ref))
+    saved: dict[tuple[Any, ...], object] = session.info.setdefault("checkpoints", {})
+    if tuple(key.values()) not in saved:
+        _, is_new = find_or_insert(session, CheckpointRow, key, {"content_key": content_key(ref)})
+        saved[tuple(key.values())] = None
+        if is_new:
+            mark_refs_moved(session, repository_id, kind, commit_key(ref))
     return repository_id
 
 
@@ -120,6 +123,12 @@ def _key(repository_id: int, kind: str, ref: CheckpointRef) -> dict[str, Any]:
 def _save_checkpoint(
     session: Session, kind: str, facts: AdapterFacts | BaseFacts, config: Mapping[str, int | None]
 ) -> None:
+    repository_id = ensure_repository(session, facts.ref.source, facts.ref.repo_id)
+    key = _key(repository_id, kind, facts.ref)
+    saved: dict[tuple[Any, ...], object] = session.info.setdefault("checkpoints", {})
+    if saved.get(tuple(key.values())) is facts:
+        # A batch of adapters brings their one base along with each.
+        return
     weights, tokenizer = facts.weights, facts.tokenizer
     if tokenizer is not None:
         save_tokenizer(session, tokenizer)
@@ -138,15 +147,19 @@ def _save_checkpoint(
         "tokenizer_id": None if tokenizer is None else tokenizer.content_id,
         "facts": documented,
     }
-    repository_id = ensure_repository(session, facts.ref.source, facts.ref.repo_id)
-    key = _key(repository_id, kind, facts.ref)
-    row = CheckpointRow
-    before = session.execute(
-        sa.select(row.content_key).where(*(getattr(row, name) == key[name] for name in key))
-    ).scalar()
-    save_row(session, row, key, values)
+    before = session.execute(_CONTENT_AT, key).scalar()
+    save_row(session, CheckpointRow, key, values)
+    saved[tuple(key.values())] = facts
     if before != values["content_key"]:
         mark_refs_moved(session, repository_id, kind, commit_key(facts.ref))
+
+
+_CONTENT_AT = sa.select(CheckpointRow.content_key).where(
+    CheckpointRow.repository_id == sa.bindparam("repository_id"),
+    CheckpointRow.kind == sa.bindparam("kind"),
+    CheckpointRow.commit_key == sa.bindparam("commit_key"),
+    CheckpointRow.subfolder == sa.bindparam("subfolder"),
+)
 
 
 def _without_layout(facts: AdapterFacts | BaseFacts) -> AdapterFacts | BaseFacts:

@@ -72,21 +72,23 @@ def _read_tuple(members: tuple[Any, ...], document: Any) -> tuple[Any, ...]:
 def _alternative(union: Any, document: Any) -> Any:
     """The member of a union that JSON of this shape was made from."""
     for kind in typing.get_args(union):
-        shape = typing.get_origin(kind) or kind
-        if document is None:
-            matches = kind is type(None)
-        elif isinstance(document, list):
-            matches = shape in (tuple, frozenset)
-        elif isinstance(document, dict):
-            matches = is_dataclass(kind) or (isinstance(shape, type) and issubclass(shape, Mapping))
-        elif isinstance(document, bool):
-            matches = kind is bool
-        else:
-            # Integers pass where floats are declared and stay integers: 16 is printed as 16.
-            matches = kind in (int, float) if isinstance(document, int | float) else kind is str
-        if matches:
+        plain: Any = kind.__supertype__ if isinstance(kind, typing.NewType) else kind
+        if _may_be(typing.get_origin(plain) or plain, document):
             return kind
     raise ValueError(f"{type(document).__name__} is none of {union}.")
+
+
+def _may_be(kind: type, document: Any) -> bool:
+    if isinstance(document, list):
+        return kind in (tuple, frozenset)
+    if isinstance(document, dict):
+        return is_dataclass(kind) or issubclass(kind, Mapping)
+    if isinstance(document, str):
+        return issubclass(kind, str)
+    if isinstance(document, int | float) and not isinstance(document, bool):
+        # Integers pass where floats are declared and stay integers: 16 is printed as 16.
+        return kind in (int, float)
+    return kind is type(document)
 
 
 @lru_cache(maxsize=64)

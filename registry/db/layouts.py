@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -21,7 +23,8 @@ def compute_layout_digest(layout: Layout) -> str:
 
 def save_layout(session: Session, layout: Layout) -> int:
     """The id of the layout's row; its tensors are written where it is new."""
-    layout = tuple(sorted(layout))
+    # By name alone, which is unique; comparing whole tensors costs ten times as much.
+    layout = tuple(sorted(layout, key=attrgetter("name")))
     digest = compute_layout_digest(layout)
     cache: dict[str, int] = session.info.setdefault("layouts", {})
     if digest in cache:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import attrgetter
 
 from registry.domain.tensors import Layout, Shape, TensorSpec
 
 # A whole segment, without leading zeros: only such a number is read back as it was written.
-_NUMBER = re.compile(r"(?:(?<=\.)|^)(?:0|[1-9][0-9]{0,8})(?=\.|$)")
+_NUMBER = re.compile(r"(?:(?<=\.)|^)(0|[1-9][0-9]{0,8})(?=\.|$)")
 _PLACE = "*"
 
 # Inclusive ranges of numbers, [[first, last], …]: what one `*` stands for.
@@ -41,8 +42,9 @@ def fold(layout: Layout) -> list[NameRun]:
         name = tensor.name
         numbers: tuple[int, ...] = ()
         if _PLACE not in name:
-            numbers = tuple(int(found) for found in _NUMBER.findall(name))
-            name = _NUMBER.sub(_PLACE, name)
+            pieces = _NUMBER.split(name)
+            numbers = tuple(map(int, pieces[1::2]))
+            name = _PLACE.join(pieces[::2])
         runs.setdefault((name, bool(numbers), tensor.dtype, tensor.shape), []).append(numbers)
     return [
         NameRun(name, _blocks(sorted(set(numbers))) if numbered else None, dtype, shape)
@@ -52,7 +54,8 @@ def fold(layout: Layout) -> list[NameRun]:
 
 def unfold(runs: Iterable[NameRun]) -> Layout:
     """The layout again, sorted by name."""
-    return tuple(sorted(tensor for run in runs for tensor in _tensors(run)))
+    tensors = [tensor for run in runs for tensor in _tensors(run)]
+    return tuple(sorted(tensors, key=attrgetter("name")))
 
 
 def _tensors(run: NameRun) -> Iterator[TensorSpec]:

@@ -114,26 +114,45 @@ def save_ref(session: Session, ref: CheckpointRef, *, seen_at: datetime) -> bool
     if is_commit_sha(name) and ref.commit_sha is not None:
         return False
     repository_id = ensure_repository(session, ref.source, ref.repo_id)
-    newest = session.execute(_newest_ref(repository_id, name)).first()
-    if newest is not None and (newest.commit_key == commit_key(ref) or newest.seen_at > seen_at):
+    commit = commit_key(ref)
+    noted: dict[tuple[int, str], str] = session.info.setdefault("refs", {})
+    if noted.get((repository_id, name)) == commit:
+        return False
+    newest = session.execute(_NEWEST_REF, {"repository": repository_id, "name": name}).first()
+    if newest is not None and newest.seen_at > seen_at:
+        return False
+    noted[repository_id, name] = commit
+    if newest is not None and newest.commit_key == commit:
         return False
     session.execute(
-        sa.insert(RefRow).values(
-            repository_id=repository_id, name=name, commit_key=commit_key(ref), seen_at=seen_at
-        )
+        sa.insert(RefRow),
+        {"repository_id": repository_id, "name": name, "commit_key": commit, "seen_at": seen_at},
     )
     for kind in CHECKPOINT_KINDS:
-        mark_moved(session, repository_id, kind, name, commit_key(ref))
+        mark_moved(session, repository_id, kind, name, commit)
     return True
+
+
+_NEWEST_REF = (
+    sa.select(RefRow.commit_key, RefRow.seen_at)
+    .where(RefRow.repository_id == sa.bindparam("repository"), RefRow.name == sa.bindparam("name"))
+    .order_by(RefRow.seen_at.desc(), RefRow.id.desc())
+    .limit(1)
+)
+_NAMES_AT = (
+    sa.select(RefRow.name)
+    .where(
+        RefRow.repository_id == sa.bindparam("repository"),
+        RefRow.commit_key == sa.bindparam("commit"),
+    )
+    .distinct()
+)
 
 
 def mark_refs_moved(session: Session, repository_id: int, kind: str, commit: str) -> None:
     """What a commit holds has become known: the same for every branch that is at this commit."""
-    names = sa.select(RefRow.name).where(
-        RefRow.repository_id == repository_id, RefRow.commit_key == commit
-    )
-    for name in session.scalars(names.distinct()).all():
-        newest = session.execute(_newest_ref(repository_id, name)).one()
+    for name in session.scalars(_NAMES_AT, {"repository": repository_id, "commit": commit}).all():
+        newest = session.execute(_NEWEST_REF, {"repository": repository_id, "name": name}).one()
         if newest.commit_key == commit:
             mark_moved(session, repository_id, kind, name, commit)
 
@@ -143,40 +162,41 @@ def mark_moved(session: Session, repository_id: int, kind: str, name: str, commi
     `commit`; unmark those whose content it has again. Nothing is marked while the content of the
     commit is not known: unknown is not other.
     """
+    session.execute(
+        _MARK_MOVED[kind],
+        {"repository": repository_id, "name": name, "commit": commit},
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _mark_moved(kind: str) -> sa.Update:
     whose, revision, content = (
         (RecordRow.adapter_repository_id, RecordRow.adapter_revision, RecordRow.adapter_content)
         if kind == "adapter"
         else (RecordRow.base_repository_id, RecordRow.base_revision, RecordRow.base_content)
     )
     now = sa.select(CheckpointRow.content_key).where(
-        CheckpointRow.repository_id == repository_id,
+        CheckpointRow.repository_id == sa.bindparam("repository"),
         CheckpointRow.kind == kind,
-        CheckpointRow.commit_key == commit,
+        CheckpointRow.commit_key == sa.bindparam("commit"),
         CheckpointRow.subfolder == (RecordRow.subfolder if kind == "adapter" else ""),
         sa.not_(CheckpointRow.content_key.startswith("?")),
     )
     differs = now.correlate(RecordRow).scalar_subquery() != content
-    session.execute(
+    return (
         sa.update(RecordRow)
         .where(
-            whose == repository_id,
-            revision == name,
+            whose == sa.bindparam("repository"),
+            revision == sa.bindparam("name"),
             RecordRow.current,
             sa.not_(content.startswith("?")),
             RecordRow.moved != differs,
         )
         .values(moved=sa.not_(RecordRow.moved))
-        .execution_options(synchronize_session=False)
     )
 
 
-def _newest_ref(repository_id: int, name: str) -> sa.Select[str, datetime]:
-    return (
-        sa.select(RefRow.commit_key, RefRow.seen_at)
-        .where(RefRow.repository_id == repository_id, RefRow.name == name)
-        .order_by(RefRow.seen_at.desc(), RefRow.id.desc())
-        .limit(1)
-    )
+_MARK_MOVED = {kind: _mark_moved(kind) for kind in CHECKPOINT_KINDS}
 
 
 def ref_history(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,23 @@ _CONNECT_SECONDS = 5
 # serialization_failure and deadlock_detected: nothing was written, the same work may be done again.
 _WORTH_REPEATING = frozenset({"40001", "40P01"})
 _ATTEMPTS = 5
+# undefined_table and undefined_column.
 _UNDEFINED = frozenset({"42P01", "42703"})
+_SQLITE_OUT_OF_ORDER = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
 
 
 class Database:
@@ -180,14 +197,19 @@ def _raise_translated(error: exc.DBAPIError) -> NoReturn:
 
 def translated(error: exc.DBAPIError) -> DatabaseUnavailable | DatabaseNotMigrated | None:
     """The registry's error for a driver's, None where it is not about the database's state."""
-    text = str(error.orig)
-    if _sqlstate(error) in _UNDEFINED or "no such table" in text or "no such column" in text:
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        text = str(cause)
+        if text.startswith(("no such table", "no such column")):
+            return DatabaseNotMigrated()
+        # The driver calls a mistake in a statement operational, too; the engine's code tells.
+        primary = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        return DatabaseUnavailable() if primary in _SQLITE_OUT_OF_ORDER else None
+    if _sqlstate(error) in _UNDEFINED:
         return DatabaseNotMigrated()
     if isinstance(error, exc.OperationalError | exc.InterfaceError):
         return DatabaseUnavailable()
-    if error.connection_invalidated or "file is not a database" in text:
-        return DatabaseUnavailable()
-    return None
+    return DatabaseUnavailable() if error.connection_invalidated else None
 
 
 def _sqlstate(error: exc.DBAPIError) -> str | None:

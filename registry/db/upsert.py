@@ -1,13 +1,18 @@
-"""Insert what may be there already, on both databases, whoever else is inserting it."""
+"""Insert what may be there already, on both databases, whoever else is inserting it.
+
+Statements are built once per table and key: building one costs more than running it on SQLite.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
 from registry.db.base import Base
 
@@ -16,11 +21,7 @@ Insert = postgresql.Insert | sqlite.Insert
 
 def insert(connection: sa.Connection, row: type[Base]) -> Insert:
     """An INSERT that knows ON CONFLICT, in the connection's dialect."""
-    table = row.__table__
-    assert isinstance(table, sa.Table)
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+    return _insert(connection.dialect.name, row)
 
 
 def find_or_insert(
@@ -32,17 +33,16 @@ def find_or_insert(
     wait for any transaction that holds the same key.
     """
     connection = session.connection()
-    table = row.__table__
-    found = sa.select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))
-    row_id = connection.execute(found).scalar()
+    found = _find(row, tuple(key))
+    row_id: int | None = connection.execute(found, key).scalar()
     if row_id is not None:
         return row_id, False
-    made = connection.execute(
-        insert(connection, row).on_conflict_do_nothing().returning(table.c.id), {**key, **values}
+    made: int | None = connection.execute(
+        _insert_unless_there(connection.dialect.name, row), {**key, **values}
     ).scalar()
     if made is not None:
         return made, True
-    return connection.execute(found).scalar_one(), False
+    return connection.execute(found, key).scalar_one(), False
 
 
 def save_row(
@@ -50,5 +50,34 @@ def save_row(
 ) -> None:
     """Insert, or update the row that has this unique key."""
     connection = session.connection()
-    statement = insert(connection, row).values(**key, **values)
-    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+    statement = _insert_or_update(connection.dialect.name, row, tuple(key), tuple(values))
+    connection.execute(statement, {**key, **values})
+
+
+@lru_cache(maxsize=64)
+def _find(row: type[Base], key: tuple[str, ...]) -> sa.Select[int]:
+    table = row.__table__
+    return sa.select(table.c.id).where(*(table.c[name] == sa.bindparam(name) for name in key))
+
+
+@lru_cache(maxsize=128)
+def _insert(dialect: str, row: type[Base]) -> Insert:
+    table = row.__table__
+    assert isinstance(table, sa.Table)
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+@lru_cache(maxsize=64)
+def _insert_unless_there(dialect: str, row: type[Base]) -> ReturningInsert[int]:
+    statement = _insert(dialect, row).on_conflict_do_nothing()
+    return statement.returning(row.__table__.c.id)
+
+
+@lru_cache(maxsize=64)
+def _insert_or_update(
+    dialect: str, row: type[Base], key: tuple[str, ...], values: tuple[str, ...]
+) -> Insert:
+    statement = _insert(dialect, row)
+    return statement.on_conflict_do_update(
+        index_elements=list(key), set_={name: statement.excluded[name] for name in values}
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from registry.db.models import (
     RepositoryRow,
 )
 from registry.db.records.places import at_commits
-from registry.db.repositories import DEFAULT_REVISION, known, repository_ids
+from registry.db.repositories import DEFAULT_REVISION, known
 from registry.domain.record import Evidence, Record, Status, record_from_json
 from registry.domain.refs import (
     CheckpointRef,
@@ -81,44 +82,22 @@ def find_record(
     unless both sides were asked for by commit.
     """
     revision = revision or DEFAULT_REVISION
-    by_commit = _is_commit(revision)
-    statement = (
-        select_stored()
-        .join(
-            CheckpointRow,
-            (CheckpointRow.repository_id == RecordRow.adapter_repository_id)
-            & (CheckpointRow.kind == "adapter")
-            & (CheckpointRow.subfolder == RecordRow.subfolder)
-            & (CheckpointRow.content_key == RecordRow.adapter_content),
-        )
-        .add_columns(
-            CheckpointRow.commit_key.label("found_commit"),
-            _base_commit(base_revision).label("found_base_commit"),
-            _newest_content("base", base_revision).label("base_now"),
-        )
-        .where(
-            RecordRow.adapter_repository_id.in_(repository_ids(source, repo_id)),
-            RecordRow.subfolder == (subfolder or ""),
-            RecordRow.current,
-            *_base_conditions(base_repo_id, base_revision),
-        )
+    statement = _lookup(
+        by_commit=_is_commit(revision),
+        base_named=base_repo_id is not None,
+        base_by_commit=None if base_revision is None else _is_commit(base_revision),
     )
-    newest = (RecordRow.confirmed_at.desc(), RecordRow.id.desc())
-    if by_commit:
-        statement = statement.where(_at_commit(CheckpointRow.commit_key, revision))
-        statement = statement.order_by(*newest)
-    else:
-        statement = (
-            statement.join(
-                RefRow,
-                (RefRow.repository_id == CheckpointRow.repository_id)
-                & (RefRow.commit_key == CheckpointRow.commit_key)
-                & (RefRow.name == revision),
-            )
-            .add_columns(_newest_content("adapter", revision).label("adapter_now"))
-            .order_by(RefRow.seen_at.desc(), RefRow.id.desc(), *newest)
-        )
-    row = connection.execute(statement.limit(1)).first()
+    asked = {
+        "source": source.value,
+        "repo_id": repo_id,
+        "revision": revision,
+        "unread": f"?{revision}",
+        "subfolder": subfolder or "",
+        "base_repo_id": base_repo_id,
+        "base_revision": base_revision,
+        "base_unread": f"?{base_revision}",
+    }
+    row = connection.execute(statement, asked).first()
     return None if row is None else _found(row, revision, base_revision)
 
 
@@ -141,23 +120,13 @@ def pair_records(
 ) -> list[StoredRecord]:
     """The current records of a pair at every place where it was found, best first. Whoever learns
     more of a pair saves it for each of them."""
-    evidence = sa.case(
-        *((RecordRow.evidence == level, rank) for rank, level in enumerate(_EVIDENCE_ORDER))
-    )
     rows = connection.execute(
-        select_stored()
-        .where(
-            RecordRow.adapter_content == adapter_digest,
-            RecordRow.subfolder == (subfolder or ""),
-            RecordRow.base_content == base_digest,
-            RecordRow.current,
-        )
-        .order_by(
-            RecordRow.planner_version.desc(),
-            evidence.desc(),
-            RecordRow.confirmed_at.desc(),
-            RecordRow.id.desc(),
-        )
+        _pair(),
+        {
+            "adapter_digest": adapter_digest,
+            "subfolder": subfolder or "",
+            "base_digest": base_digest,
+        },
     )
     return [stored(row) for row in rows]
 
@@ -176,12 +145,13 @@ def record_history(
     rows = connection.execute(
         select_stored()
         .where(
-            RecordRow.adapter_repository_id.in_(repository_ids(source, repo_id)),
+            RecordRow.adapter_repository_id.in_(_ids("repo_id", "source")),
             RecordRow.subfolder == (subfolder or ""),
-            *_base_conditions(base_repo_id, None),
+            *_base_conditions(named=base_repo_id is not None),
         )
         .order_by(RecordRow.id.desc())
-        .limit(limit)
+        .limit(limit),
+        {"source": source.value, "repo_id": repo_id, "base_repo_id": base_repo_id},
     )
     return [stored(row) for row in rows]
 
@@ -216,57 +186,135 @@ def select_stored() -> sa.Select[*tuple[Any, ...]]:
     )
 
 
+@lru_cache(maxsize=1)
+def _pair() -> sa.Select[*tuple[Any, ...]]:
+    evidence = sa.case(
+        *((RecordRow.evidence == level, rank) for rank, level in enumerate(_EVIDENCE_ORDER))
+    )
+    return (
+        select_stored()
+        .where(
+            RecordRow.adapter_content == sa.bindparam("adapter_digest"),
+            RecordRow.subfolder == sa.bindparam("subfolder"),
+            RecordRow.base_content == sa.bindparam("base_digest"),
+            RecordRow.current,
+        )
+        .order_by(
+            RecordRow.planner_version.desc(),
+            evidence.desc(),
+            RecordRow.confirmed_at.desc(),
+            RecordRow.id.desc(),
+        )
+    )
+
+
+@lru_cache(maxsize=16)
+def _lookup(
+    *, by_commit: bool, base_named: bool, base_by_commit: bool | None
+) -> sa.Select[*tuple[Any, ...]]:
+    """`find_record`'s statement; building it takes ten times as long as running it."""
+    statement = (
+        select_stored()
+        .join(
+            CheckpointRow,
+            (CheckpointRow.repository_id == RecordRow.adapter_repository_id)
+            & (CheckpointRow.kind == "adapter")
+            & (CheckpointRow.subfolder == RecordRow.subfolder)
+            & (CheckpointRow.content_key == RecordRow.adapter_content),
+        )
+        .add_columns(
+            CheckpointRow.commit_key.label("found_commit"),
+            _base_commit(base_by_commit).label("found_base_commit"),
+            _newest_content("base", _base_branch(base_by_commit)).label("base_now"),
+        )
+        .where(
+            RecordRow.adapter_repository_id.in_(_ids("repo_id", "source")),
+            RecordRow.subfolder == sa.bindparam("subfolder"),
+            RecordRow.current,
+            *_base_conditions(named=base_named),
+        )
+    )
+    if base_by_commit is not None:
+        statement = statement.where(_base_commit(base_by_commit).is_not(None))
+    newest = (RecordRow.confirmed_at.desc(), RecordRow.id.desc())
+    if by_commit:
+        # At this commit, or where this commit was asked for and could not be read.
+        asked = CheckpointRow.commit_key.in_([sa.bindparam("revision"), sa.bindparam("unread")])
+        statement = statement.where(asked).order_by(*newest)
+    else:
+        now = _newest_content("adapter", sa.bindparam("revision"))
+        statement = (
+            statement.join(
+                RefRow,
+                (RefRow.repository_id == CheckpointRow.repository_id)
+                & (RefRow.commit_key == CheckpointRow.commit_key)
+                & (RefRow.name == sa.bindparam("revision")),
+            )
+            .add_columns(now.label("adapter_now"))
+            .order_by(RefRow.seen_at.desc(), RefRow.id.desc(), *newest)
+        )
+    return statement.limit(1)
+
+
 def _is_commit(revision: str) -> bool:
     """A Hub commit, or a local folder's."""
     return is_commit_sha(revision) or revision.startswith("sha256:")
 
 
-def _at_commit(column: Any, commit_sha: str) -> sa.ColumnElement[bool]:
-    """At this commit, or where this commit was asked for and could not be read."""
-    condition: sa.ColumnElement[bool] = column.in_((commit_sha, f"?{commit_sha}"))
-    return condition
-
-
-def _base_conditions(repo_id: str | None, revision: str | None) -> list[Condition]:
-    if repo_id is None:
-        return [RecordRow.declared]
-    ids = sa.union_all(
-        sa.select(RepositoryRow.id).where(RepositoryRow.repo_id == repo_id),
-        sa.select(RepositoryAliasRow.repository_id).where(RepositoryAliasRow.alias == repo_id),
+def _ids(name: str, source: str | None = None) -> sa.CompoundSelect[int]:
+    """Repositories that the id in this parameter may mean: by its own name, and moved from it."""
+    own = sa.select(RepositoryRow.id).where(RepositoryRow.repo_id == sa.bindparam(name))
+    moved = sa.select(RepositoryAliasRow.repository_id).where(
+        RepositoryAliasRow.alias == sa.bindparam(name)
     )
-    conditions: list[Condition] = [RecordRow.base_repository_id.in_(ids)]
-    if revision is not None:
-        conditions.append(_base_commit(revision).is_not(None))
-    return conditions
+    if source is not None:
+        own = own.where(RepositoryRow.source == sa.bindparam(source))
+        moved = moved.where(RepositoryAliasRow.source == sa.bindparam(source))
+    return sa.union_all(own, moved)
 
 
-def _base_commit(revision: str | None) -> sa.ScalarSelect[str]:
-    """The newest commit of the base, at a revision, that has the content of the record."""
+def _base_conditions(*, named: bool) -> list[Condition]:
+    """On the declared base, or on the one in the parameter `base_repo_id`."""
+    if named:
+        return [RecordRow.base_repository_id.in_(_ids("base_repo_id"))]
+    return [RecordRow.declared]
+
+
+def _base_branch(by_commit: bool | None) -> sa.ColumnElement[str]:
+    """The name whose moves matter; a commit has none."""
+    if by_commit is None:
+        return sa.type_coerce(RecordRow.base_revision, RecordRow.base_revision.type)
+    return sa.bindparam("base_revision", type_=RefRow.name.type)
+
+
+def _base_commit(by_commit: bool | None) -> sa.ScalarSelect[str]:
+    """The newest commit of the base, at the revision asked for, with the content of the record."""
     base = aliased(CheckpointRow)
     commits = sa.select(base.commit_key).where(
         base.repository_id == RecordRow.base_repository_id,
         base.kind == "base",
         base.content_key == RecordRow.base_content,
     )
-    if revision is not None and _is_commit(revision):
-        commits = commits.where(_at_commit(base.commit_key, revision))
+    if by_commit:
+        commits = commits.where(
+            base.commit_key.in_([sa.bindparam("base_revision"), sa.bindparam("base_unread")])
+        )
     else:
         ref = aliased(RefRow)
         commits = commits.join(
             ref,
             (ref.repository_id == base.repository_id)
             & (ref.commit_key == base.commit_key)
-            & (ref.name == (RecordRow.base_revision if revision is None else revision)),
+            & (ref.name == _base_branch(by_commit)),
         ).order_by(ref.seen_at.desc(), ref.id.desc())
     return commits.correlate(RecordRow).limit(1).scalar_subquery()
 
 
-def _newest_content(kind: str, revision: str | None) -> sa.ScalarSelect[str]:
+def _newest_content(kind: str, branch: sa.ColumnElement[str]) -> sa.ScalarSelect[str]:
     """What a branch holds now, as far as that is known; null for a commit, which never moves."""
     now, ref = aliased(CheckpointRow), aliased(RefRow)
     adapter = kind == "adapter"
     whose = RecordRow.adapter_repository_id if adapter else RecordRow.base_repository_id
-    name = RecordRow.base_revision if revision is None else revision
     return (
         sa.select(now.content_key)
         .join(ref, (ref.repository_id == now.repository_id) & (ref.commit_key == now.commit_key))
@@ -274,7 +322,7 @@ def _newest_content(kind: str, revision: str | None) -> sa.ScalarSelect[str]:
             now.repository_id == whose,
             now.kind == kind,
             now.subfolder == (RecordRow.subfolder if adapter else ""),
-            ref.name == name,
+            ref.name == branch,
         )
         .order_by(ref.seen_at.desc(), ref.id.desc())
         .correlate(RecordRow)

@@ -47,31 +47,6 @@ class _Place:
     base_content: str
     declared: bool
 
-    def key(self) -> list[Condition]:
-        return [
-            RecordRow.adapter_repository_id == self.adapter_repository_id,
-            RecordRow.subfolder == self.subfolder,
-            RecordRow.adapter_content == self.adapter_content,
-            RecordRow.base_source == self.base_source,
-            RecordRow.base_repo_id == self.base_repo_id,
-            RecordRow.base_content == self.base_content,
-            RecordRow.current,
-        ]
-
-    def rivals(self) -> list[Condition]:
-        """Current records that a list shows one of: all of the adapter's folder on its declared
-        base, whatever that is called, or all on this other base."""
-        rivals: list[Condition] = [
-            RecordRow.adapter_repository_id == self.adapter_repository_id,
-            RecordRow.subfolder == self.subfolder,
-            RecordRow.declared == self.declared,
-            RecordRow.current,
-        ]
-        if not self.declared:
-            rivals.append(RecordRow.base_source == self.base_source)
-            rivals.append(RecordRow.base_repo_id == self.base_repo_id)
-        return rivals
-
 
 def save_record(
     session: Session,
@@ -98,11 +73,7 @@ def save_record(
     base_repository_id = _save_names(session, record, scanned_at, declared=declared)
     document = record.to_json()
     digest = sha256_digest(write_document(content_of(document)).encode("ascii"))
-    earlier = session.execute(
-        sa.select(RecordRow.id, RecordRow.content_digest, RecordRow.planner_version).where(
-            *place.key()
-        )
-    ).first()
+    earlier = session.execute(_EARLIER, vars(place)).first()
     if earlier is not None and tuple(earlier)[1:] == (digest, planner_version):
         _confirm(session, earlier.id, record, scanned_at)
         _choose_listed(session, place)
@@ -119,9 +90,9 @@ def save_record(
         "confirmed_at": scanned_at,
     }
     record_id = _insert(session, record, document, columns)
-    session.execute(
-        sa.update(RecordRow).where(RecordRow.id.in_(retired)).values(superseded_by=record_id)
-    )
+    if retired:
+        supersede = sa.update(RecordRow).where(RecordRow.id.in_(retired))
+        session.execute(supersede.values(superseded_by=record_id))
     _choose_listed(session, place)
     return record_id
 
@@ -136,11 +107,7 @@ def _is_declared(record: Record) -> bool:
 
 def _hold(session: Session, repository_id: int) -> None:
     """One writer at a time for the records of an adapter; on SQLite there is only one anyway."""
-    session.execute(
-        sa.select(RepositoryRow.id)
-        .where(RepositoryRow.id == repository_id)
-        .with_for_update(key_share=True)
-    )
+    session.execute(_HOLD, {"repository": repository_id})
 
 
 def _known_before(session: Session, record: Record, *, declared: bool) -> int | None:
@@ -210,18 +177,16 @@ def _answered(session: Session, record: Record, place: _Place) -> Sequence[int]:
     """Current records that said the adapter or the base could not be read, and now could."""
     if record.adapter.digest is None:
         return []
-    revision = record.adapter.revision or DEFAULT_REVISION
-    unread = [
-        RecordRow.adapter_content.startswith("?", autoescape=True)
-        & (RecordRow.adapter_revision == revision)
-    ]
-    if record.base is not None and record.base.digest is not None:
-        unread.append(
-            RecordRow.base_content.startswith("?", autoescape=True)
-            & (RecordRow.base_repo_id == place.base_repo_id)
-            & (RecordRow.base_revision == (record.base.revision or DEFAULT_REVISION))
-        )
-    return session.scalars(sa.select(RecordRow.id).where(*place.rivals(), sa.or_(*unread))).all()
+    base = record.base
+    return session.scalars(
+        _UNREAD[place.declared],
+        {
+            **vars(place),
+            "revision": record.adapter.revision or DEFAULT_REVISION,
+            "base_revision": "" if base is None else base.revision or DEFAULT_REVISION,
+            "base_read": base is not None and base.digest is not None,
+        },
+    ).all()
 
 
 def _retire(session: Session, record_ids: Sequence[int]) -> None:
@@ -298,15 +263,7 @@ def _issue_rows(record: Record, record_id: int, columns: Mapping[str, Any]) -> l
 
 def _choose_listed(session: Session, place: _Place) -> None:
     """Lists show what was found last on the main branch, else what was found last."""
-    rows = session.execute(
-        sa.select(RecordRow.id, RecordRow.listed)
-        .where(*place.rivals())
-        .order_by(
-            sa.desc(RecordRow.adapter_revision == DEFAULT_REVISION),
-            RecordRow.confirmed_at.desc(),
-            RecordRow.id.desc(),
-        )
-    ).all()
+    rows = session.execute(_RIVALS[place.declared], vars(place)).all()
     newest, *others = rows
     if not newest.listed:
         _set_listed(session, [newest.id], listed=True)
@@ -326,3 +283,64 @@ def _list_issues(session: Session, record_ids: Sequence[int], *, listed: bool) -
         .where(RecordIssueRow.record_id.in_(record_ids))
         .values(listed=listed)
     )
+
+
+# --- statements, built once ----------------------------------------------------------------------
+
+
+def _same(*names: str) -> list[Condition]:
+    """Conditions that columns equal the members of a place of the same names."""
+    return [getattr(RecordRow, name) == sa.bindparam(name) for name in names]
+
+
+def _rivals(declared: bool) -> list[Condition]:
+    """Current records that a list shows one of: all of the adapter's folder on its declared base,
+    whatever that is called, or all on this other base."""
+    names = ["adapter_repository_id", "subfolder", "declared"]
+    if not declared:
+        names += ["base_source", "base_repo_id"]
+    return [*_same(*names), RecordRow.current]
+
+
+_HOLD = (
+    sa.select(RepositoryRow.id)
+    .where(RepositoryRow.id == sa.bindparam("repository"))
+    .with_for_update(key_share=True)
+)
+_EARLIER = sa.select(RecordRow.id, RecordRow.content_digest, RecordRow.planner_version).where(
+    *_same(
+        "adapter_repository_id",
+        "subfolder",
+        "adapter_content",
+        "base_source",
+        "base_repo_id",
+        "base_content",
+    ),
+    RecordRow.current,
+)
+_RIVALS = {
+    declared: sa.select(RecordRow.id, RecordRow.listed)
+    .where(*_rivals(declared))
+    .order_by(
+        sa.desc(RecordRow.adapter_revision == DEFAULT_REVISION),
+        RecordRow.confirmed_at.desc(),
+        RecordRow.id.desc(),
+    )
+    for declared in (True, False)
+}
+_UNREAD = {
+    declared: sa.select(RecordRow.id).where(
+        *_rivals(declared),
+        (
+            RecordRow.adapter_content.startswith("?")
+            & (RecordRow.adapter_revision == sa.bindparam("revision"))
+        )
+        | (
+            sa.bindparam("base_read", type_=sa.Boolean)
+            & RecordRow.base_content.startswith("?")
+            & (RecordRow.base_repo_id == sa.bindparam("base_repo_id"))
+            & (RecordRow.base_revision == sa.bindparam("base_revision"))
+        ),
+    )
+    for declared in (True, False)
+}
