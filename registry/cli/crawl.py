@@ -34,7 +34,9 @@ _WARNINGS = 10
 def crawl(
     author: Annotated[str | None, typer.Option(help="Only this author's adapters.")] = None,
     base: Annotated[str | None, typer.Option(metavar="REPO", help="Only of this base.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many repositories.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many repositories.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Record the adapters that the Hub lists. Exit code 5 when some could not be read."""

@@ -23,9 +23,12 @@ _PAGE = 100
 
 def list_records(
     base: Annotated[str | None, typer.Option(metavar="REPO", help="Only of this base.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only of this status.")] = None,
+    status: Annotated[
+        Status | None,
+        typer.Option(metavar="STATUS", help="Only of this status: " + ", ".join(Status) + "."),
+    ] = None,
     issue: Annotated[str | None, typer.Option(metavar="CODE", help="Only with this code.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
     server: Annotated[str | None, typer.Option(metavar="URL", help=SERVER_HELP)] = None,
 ) -> None:

@@ -51,11 +51,15 @@ def opened_database(settings: Settings) -> Iterator[Database]:
 async def opened_reader(settings: Settings, database: Database) -> AsyncIterator[Reader]:
     """Reads the Hub and local folders alike; tokenizers are looked up in the database first."""
     from registry.db.checkpoints import StoredTokenizers
-    from registry.hub import open_reader
+    from registry.hub import Patience, open_reader
 
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     async with open_reader(
-        settings.hf_endpoint, token, tokenizers=StoredTokenizers(database)
+        settings.hf_endpoint,
+        token,
+        tokenizers=StoredTokenizers(database),
+        # A person waits: a Hub that is not there is said after seconds, not after a minute.
+        patience=Patience(attempts=4),
     ) as reader:
         yield reader
 

@@ -14,7 +14,8 @@ from registry.cli.terminal import print_message
 def serve(
     host: Annotated[str | None, typer.Option(help="Default: LOADPLAN_HOST, 127.0.0.1.")] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Default: LOADPLAN_PORT, 8321.")
+        int | None,
+        typer.Option(min=0, max=65535, metavar="N", help="Default: LOADPLAN_PORT, 8321."),
     ] = None,
 ) -> None:
     """Serve records, plans and pages over HTTP until interrupted."""
@@ -24,6 +25,7 @@ def serve(
             update={"host": host or settings.host, "port": settings.port if port is None else port}
         )
         import uvicorn
+
         from api.app import create_app
 
         application = create_app(settings)
