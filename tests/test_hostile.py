@@ -20,7 +20,15 @@ from pathlib import Path
 import pytest
 
 import registry
-from registry.errors import ChildFailed, ChildOutOfMemory, ChildTimedOut, SandboxMissing
+from registry.domain.tensors import parse_safetensors_header
+from registry.errors import (
+    ChildFailed,
+    ChildOutOfMemory,
+    ChildTimedOut,
+    HeaderInvalid,
+    SandboxMissing,
+    WeightsTruncated,
+)
 from registry.sandbox import Isolation, Limits, WarmChild, find_isolation, run_child
 from tests.data.hostile.attempts import ATTEMPTS, Attempt
 from workers.child import landlock, seccomp
@@ -450,3 +458,41 @@ def test_a_child_outlives_the_thread_that_started_it(isolation: Isolation) -> No
         starter.start()
         starter.join()
         assert json.loads(child.ask(b"result = kept")) == 1
+
+
+# --- header bombs: read in our own process, within caps ----------------------------------------
+
+
+def header(text: bytes) -> bytes:
+    return len(text).to_bytes(8, "little") + text
+
+
+ENTRY = b'"x%d":{"dtype":"F32","shape":[],"data_offsets":[0,0]}'
+HEADER_BOMBS = {
+    "a length of exabytes": b"\xff" * 7 + b"\x7f{}",
+    "a length of gigabytes": (4 << 30).to_bytes(8, "little") + b"{}",
+    "nested without end": header(b'{"a":' + b"[" * 5_000_000),
+    "objects in objects": header(b'{"a":' * 1_000_000),
+    "a million tensors": header(b"{" + b",".join(ENTRY % n for n in range(250_000)) + b"}"),
+    "one name a million times": header(b"{" + b",".join([ENTRY % 1] * 250_000) + b"}"),
+    "a number of a million digits": header(
+        b'{"x":{"dtype":"F32","shape":[' + b"9" * 1_000_000 + b'],"data_offsets":[0,0]}}'
+    ),
+    "sizes whose product overflows": header(
+        b'{"x":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}'
+    ),
+    "a shape of a million sizes": header(
+        b'{"x":{"dtype":"F32","shape":[' + b"1," * 1_000_000 + b'1],"data_offsets":[0,4]}}'
+    ),
+    "a number that is infinite": header(
+        b'{"x":{"dtype":"F32","shape":[1e999],"data_offsets":[0,0]}}'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADER_BOMBS)
+def test_a_header_bomb_is_refused_in_time(name: str) -> None:
+    began = time.process_time()
+    with pytest.raises((HeaderInvalid, WeightsTruncated)):
+        parse_safetensors_header(HEADER_BOMBS[name], len(HEADER_BOMBS[name]) + 4)
+    assert time.process_time() - began < 5
