@@ -69,7 +69,7 @@ def upgrade() -> None:
             name=op.f("ck_operations_over"),
         ),
         sa.CheckConstraint(
-            "kind IN ('scan', 'scan-batch', 'rehearse', 'prove', 'sweep', 'deliver')",
+            "kind IN ('scan', 'crawl', 'rehearse', 'prove', 'sweep', 'deliver')",
             name=op.f("ck_operations_kind"),
         ),
         sa.CheckConstraint(

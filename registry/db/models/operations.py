@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.db.base import Base, Document, RowId, one_of
 
-OPERATION_KINDS = ("scan", "scan-batch", "rehearse", "prove", "sweep", "deliver")
+OPERATION_KINDS = ("scan", "crawl", "rehearse", "prove", "sweep", "deliver")
 OPEN_STATES = ("queued", "running")
 OPERATION_STATES = (*OPEN_STATES, "succeeded", "failed", "cancelled")
 
