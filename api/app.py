@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette_compress import CompressMiddleware
 
 from api import middleware, problems
+from api.identity import Identities, Quotas
 from api.reading import RecordReader
 from api.routes import adapters, bases, health
 from api.routes import problems as problem_pages
@@ -53,6 +54,8 @@ def create_app(settings: Settings, *, database: Database | None = None) -> FastA
     app.state.settings = settings
     app.state.database = opened
     app.state.records = RecordReader(opened)
+    app.state.identities = Identities(opened)
+    app.state.quotas = Quotas()
     app.state.metrics = CollectorRegistry()
     app.state.draining = threading.Event()
     problems.install(app)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.callers import ANYONE, Caller
+from api.callers import Caller
+from api.identity import Identities, Quotas, refused
 from api.problems import ApiProblem
 from api.reading import Found, Lookup, RecordReader
 from api.schemas import parse_base, refuse_nul
@@ -23,8 +25,18 @@ def _records(request: Request) -> RecordReader:
     return cast(RecordReader, request.app.state.records)
 
 
-def _caller() -> Caller:
-    return ANYONE
+async def _caller(request: Request) -> Caller:
+    """Who asks, and one request less of their quota. Raises ApiProblem."""
+    identities = cast(Identities, request.app.state.identities)
+    quotas = cast(Quotas, request.app.state.quotas)
+    authorization = request.headers.get("authorization", "")
+    caller = identities.remembered(authorization)
+    if caller is None:
+        caller = await run_in_threadpool(identities.find, authorization)
+    address = request.client.host if request.client else "unknown"
+    # The frame around every request adds these to whatever the route answers.
+    request.state.rate_headers = quotas.spend(caller, address)
+    return caller
 
 
 DatabaseDep = Annotated[Database, Depends(_database)]
@@ -45,6 +57,21 @@ def _lookup(
 
 
 LookupDep = Annotated[Lookup, Depends(_lookup)]
+
+
+def require_scope(scope: str) -> Callable[[Caller], Caller]:
+    """A dependency that gives the caller, if its token has the scope. `admin` has them all."""
+
+    def checked(caller: CallerDep) -> Caller:
+        if caller.token_id is None:
+            raise refused(f"This needs a token with the scope {scope!r}.")
+        if not caller.scopes & {scope, "admin"}:
+            raise ApiProblem(
+                "token-scope-missing", f"The token {caller.name!r} lacks the scope {scope!r}."
+            )
+        return caller
+
+    return checked
 
 
 async def _found(lookup: LookupDep, records: RecordsDep, caller: CallerDep) -> Found:

@@ -58,6 +58,8 @@ class RequestFrame:
                 headers["X-Request-Id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                for name, value in scope["state"].get("rate_headers", {}).items():
+                    headers.setdefault(name, value)
                 route = scope.get("route")
                 log.info(
                     "request",

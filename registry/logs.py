@@ -53,6 +53,9 @@ def configure(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # One line per request that we make ourselves is noise.
+    for name in ("httpx2", "httpcore2", "aiohttp.access", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _without_secrets(

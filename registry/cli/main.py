@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from registry.cli import check, crawl, doctor, listing, migrate, plan, scan, serve, tensors
+from registry.cli import check, crawl, doctor, listing, migrate, plan, scan, serve, tensors, token
 from registry.cli.exits import Exit
 from registry.cli.terminal import clean
 
@@ -31,7 +31,9 @@ app.command("scan")(scan.scan)
 app.command("crawl")(crawl.crawl)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
+app.add_typer(token.app, name="token")
 app.command("doctor")(doctor.doctor)
+app.add_typer(token.app, name="token")
 
 
 def main() -> None:
