@@ -1,12 +1,15 @@
 """The only package that talks to the Hub: configs, headers and tokenizers, never weights.
 
-client, throttle, answers   one bounded, patient session; what the Hub's answers mean
-snapshots, listing          a repository at one commit, and lists of repositories
+reader, opening             what every reader offers; one reader for every source
+client, bodies, throttle    one bounded, patient session
+answers                     what the Hub's answers mean, as classes of `registry.errors`
+hub_reader, hub_files       Hub repositories, every read pinned to one commit
+snapshots, listing, links   a repository at one commit, and lists of repositories
+mirrors                     endpoints that answer `resolve` alone
+local, local_ids            folders of this machine, with the content ids that the Hub would give
 checkpoints, weights        what to read of an adapter and of a base, in how few requests
 tokenizers                  tokenizer facts, read once per content
-pickled                     shapes out of a .bin without executing or downloading it
-local, local_ids            the same for folders of this machine
-mirrors                     endpoints that answer `resolve` alone
+pickled, patterns           what must not run in this process: pickles, and patterns of configs
 digests                     what a checkpoint holds, as one digest
 """
 

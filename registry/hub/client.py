@@ -117,11 +117,6 @@ class HubClient:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(
-                total=self.timeouts.total,
-                sock_connect=self.timeouts.connect,
-                sock_read=self.timeouts.read,
-            ),
         )
         return self
 
@@ -173,6 +168,11 @@ class HubClient:
         answer = await self._retry(ask)
         if answer.ok or (ask.span is not None and answer.status == 416):
             return answer
+        if not self.is_hub(answer.url):
+            # A signed address that has run out, say: nothing that the Hub says of the repository.
+            raise TransientHubError(
+                f"The host of the file's content answers {answer.status}: {ask.what}."
+            )
         raise error_of(answer, ask.what)
 
     async def _retry(self, ask: _Ask) -> Answer:
@@ -251,7 +251,7 @@ class HubClient:
                 **headers,
                 "Range": f"bytes={ask.span.start}-{ask.span.end - 1}",
             }
-        async with self._slots, self._open(ask.method, url, headers) as response:
+        async with self._slots, self._open(ask.method, url, headers, ends_at) as response:
             if hub:
                 self._quota.note(response.headers)
             try:
@@ -262,11 +262,22 @@ class HubClient:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, url: URL, headers: Mapping[str, str]
+        self, method: str, url: URL, headers: Mapping[str, str], ends_at: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None, "the client is used inside `async with`"
+        left = max(0.001, ends_at - self.timing.monotonic())
+        timeout = aiohttp.ClientTimeout(
+            total=min(self.timeouts.total, left),
+            sock_connect=self.timeouts.connect,
+            sock_read=self.timeouts.read,
+        )
         async with self._session.request(
-            method, url, headers=headers, allow_redirects=False, proxy=self._proxy(url)
+            method,
+            url,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy(url),
+            timeout=timeout,
         ) as response:
             yield response
 

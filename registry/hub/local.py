@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -14,10 +13,10 @@ from pathlib import Path
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.refs import CommitSha, Reference, RepoId, Source, shown
 from registry.domain.tensors import LENGTH_BYTES, header_length
-from registry.errors import FileInvalid, FileNotFound, HeaderInvalid, InvalidRequest
+from registry.errors import FileInvalid, HeaderInvalid, InvalidRequest
 from registry.errors import RepositoryNotFound as FolderNotFound
 from registry.hub import checkpoints
-from registry.hub.local_ids import LfsRules, compute_commit, identify_file, read_lfs_rules
+from registry.hub.local_ids import compute_commit, identify_file, open_regular, read_lfs_rules
 from registry.hub.reader import ListedRepository, Piece
 from registry.hub.slices import read_slice
 from registry.hub.snapshots import (
@@ -55,10 +54,7 @@ class LocalFiles:
         entry = snapshot.find(path)
         if entry is None or entry.content_id is not None:
             return entry
-        try:
-            return await asyncio.to_thread(self._identify, snapshot, entry)
-        except OSError as error:
-            raise _unreadable(Path(snapshot.repo_id) / path, error) from None
+        return await asyncio.to_thread(self._identify, snapshot, entry)
 
     async def read_whole(self, snapshot: Snapshot, entry: FileEntry, limit: int) -> bytes:
         piece = await self.read_span(snapshot, entry, 0, limit + 1)
@@ -73,7 +69,7 @@ class LocalFiles:
         return await asyncio.to_thread(_read_piece, path, start, end)
 
     def _resolve(self, reference: Reference) -> Snapshot:
-        folder = os.path.abspath(os.path.expanduser(reference.repo_id))
+        folder = os.path.abspath(reference.repo_id)
         try:
             entries = tuple(_walk(Path(folder)))
         except OSError as error:
@@ -102,10 +98,11 @@ class LocalFiles:
 
     def _identify(self, snapshot: Snapshot, entry: FileEntry) -> FileEntry:
         path = Path(snapshot.repo_id) / entry.path
-        status = path.stat()
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
         key = (str(path), status.st_size, status.st_mtime_ns)
         if key not in self._ids:
-            rules: LfsRules = read_lfs_rules(Path(snapshot.repo_id))
+            rules = read_lfs_rules(Path(snapshot.repo_id))
             self._ids[key] = identify_file(path, entry.path, status.st_size, rules)
         return FileEntry(entry.path, status.st_size, self._ids[key])
 
@@ -181,29 +178,9 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _read_piece(path: Path, start: int, end: int) -> Piece:
-    try:
-        # A pipe put in a file's place after the walk would block for ever without this.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFound(f"{shown(str(path))} is no regular file.")
-        data = bytearray()
-        while len(data) < end - start:
-            more = os.pread(descriptor, end - start - len(data), start + len(data))
-            if not more:
-                break
-            data += more
-    finally:
-        os.close(descriptor)
-    return Piece(bytes(data), status.st_size)
-
-
-def _unreadable(path: Path, error: OSError) -> FileNotFound:
-    reason = error.strerror or type(error).__name__
-    return FileNotFound(f"{shown(str(path))} cannot be read: {reason}.")
+    with open_regular(path) as file:
+        file.seek(start)
+        return Piece(file.read(max(0, end - start)), os.fstat(file.fileno()).st_size)
 
 
 def _read_header(path: Path) -> bytes:

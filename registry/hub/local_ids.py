@@ -7,14 +7,17 @@ is decided by `.gitattributes`, by the Hub's default one where a folder has none
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from registry.domain.refs import CommitSha
+from registry.domain.refs import CommitSha, shown
+from registry.errors import FileNotFound
 from registry.hub.digests import git_blob_oid
 from registry.hub.snapshots import clean_content_id
 
@@ -29,6 +32,24 @@ _DEFAULT_PATTERNS = (
     *("*.safetensors", "*.tar", "*.tar.*", "*.tflite", "*.tgz", "*.wasm", "*.xz", "*.zip"),
     *("*.zst", "*tfevents*"),
 )
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """The file, opened for reading. Raises FileNotFound for what cannot be read or is no file.
+
+    A pipe put in a file's place would make a plain `open` wait for a writer, for ever.
+    """
+    try:
+        file: io.BufferedReader = io.BufferedReader(
+            io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "r")
+        )
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FileNotFound(f"{shown(str(path))} cannot be read: {reason}.") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileNotFound(f"{shown(str(path))} is no regular file.")
+    return file
 
 
 @dataclass(frozen=True)
@@ -48,9 +69,9 @@ class LfsRules:
 def read_lfs_rules(folder: Path) -> LfsRules:
     """The folder's own `.gitattributes`, else the Hub's default."""
     try:
-        with (folder / ".gitattributes").open("rb") as file:
+        with open_regular(folder / ".gitattributes") as file:
             text = file.read(_MAX_ATTRIBUTES).decode("utf-8", "replace")
-    except OSError:
+    except FileNotFound:
         return LfsRules()
     lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
     patterns = [words[0].lstrip("/") for words in lines if "filter=lfs" in words[1:]]
@@ -68,10 +89,10 @@ def identify_file(path: Path, name: str, size: int, rules: LfsRules) -> str:
         known = clean_content_id(target.name) if target.parent.name == _BLOBS else None
         if known is not None:
             return known
-    if rules.apply(name, size):
-        with path.open("rb") as file:
+    with open_regular(path) as file:
+        if rules.apply(name, size):
             return hashlib.file_digest(file, "sha256").hexdigest()
-    return git_blob_oid(path.read_bytes())
+        return git_blob_oid(file.read())
 
 
 def compute_commit(parts: Mapping[str, bytes]) -> CommitSha:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from registry.domain.tokenizer import TokenizerFacts, parse_tokenizer
+from registry.domain.tokenizer import CHAT_TEMPLATE_FILES, TokenizerFacts, parse_tokenizer
+from registry.domain.vocabulary import OPAQUE_FILES
 from registry.errors import FileInvalid
 from registry.hub.digests import compute_tokenizer_id
 from registry.hub.reader import Files
@@ -19,24 +20,15 @@ from registry.hub.together import LARGE, run_together
 
 TOKENIZER_JSON, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 _VOCABULARIES = (TOKENIZER_JSON, "vocab.json", "vocab.txt")
-_SENTENCEPIECE = (
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "source.spm",
-    "target.spm",
-    "tekken.json",
-)
 _BESIDE = (
     TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
     "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
+    *CHAT_TEMPLATE_FILES,
 )
-# What makes a tokenizer: without one of the first nine names the others are left-overs.
-TOKENIZER_FILES = (*_VOCABULARIES, *_SENTENCEPIECE, *_BESIDE)
+# Without a vocabulary or an opaque file the others are left-overs of a tokenizer elsewhere.
+TOKENIZER_FILES = (*_VOCABULARIES, *OPAQUE_FILES, *_BESIDE)
 # The old way of saying what `added_tokens_decoder` says; read only without it.
 _OLD_ADDED = ("special_tokens_map.json", "added_tokens.json")
 
@@ -113,11 +105,12 @@ class Tokenizers:
         contents: dict[str, bytes] = {
             # Their presence is a fact; their content takes code that we do not run here.
             name: b""
-            for name in _SENTENCEPIECE
+            for name in OPAQUE_FILES
             if name in entries
         }
         vocabulary = next((name for name in _VOCABULARIES if name in entries), None)
-        first = [vocabulary, TOKENIZER_CONFIG, "chat_template.jinja"]
+        template = next((name for name in CHAT_TEMPLATE_FILES if name in entries), None)
+        first = [vocabulary, TOKENIZER_CONFIG, template]
         try:
             contents |= await self._read_all(files, snapshot, entries, first)
             if not _has_decoder(contents.get(TOKENIZER_CONFIG)):
@@ -161,7 +154,7 @@ class Tokenizers:
 
 async def _locate_all(files: Files, snapshot: Snapshot, prefix: str) -> dict[str, FileEntry]:
     """The tokenizer files of a folder that are there; none where nothing defines a tokenizer."""
-    defining = (*_VOCABULARIES, *_SENTENCEPIECE)
+    defining = (*_VOCABULARIES, *OPAQUE_FILES)
     found = await _located(files, snapshot, prefix, defining)
     if found:
         found |= await _located(files, snapshot, prefix, _BESIDE)
@@ -185,7 +178,7 @@ def _has_decoder(config: bytes | None) -> bool:
         document = json.loads(config)
     except (ValueError, RecursionError):
         return False
-    return isinstance(document, dict) and bool(document.get("added_tokens_decoder"))
+    return isinstance(document, dict) and document.get("added_tokens_decoder") is not None
 
 
 def _unreadable(content_id: str, reason: str) -> TokenizerFacts:

@@ -203,6 +203,20 @@ def test_a_lasting_failure_ends_with_its_own_error(hub, fault, error):
     assert rule.hits >= 4
 
 
+def test_a_refusal_of_the_other_host_says_nothing_of_the_repository(hub):
+    hub.inject(Answer(403), host="cdn")
+    with pytest.raises(TransientHubError, match="host of the file"):
+        ask(hub, get(PATH, span=Span(0, 10)))
+
+
+def test_one_attempt_lasts_no_longer_than_patience(hub):
+    hub.inject(Delay(5), path="adapter_config")
+    started = time.monotonic()
+    with pytest.raises(HubUnreachable):
+        ask(hub, get(CONFIG), patience=Patience(total=0.2, attempts=1))
+    assert time.monotonic() - started < 3
+
+
 def test_no_server_is_unreachable():
     with pytest.raises(HubUnreachable) as caught:
         ask(LocalHub(port=1), get(CONFIG), patience=Patience(attempts=2))

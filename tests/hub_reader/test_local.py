@@ -157,6 +157,20 @@ def test_a_file_that_goes_between_listing_and_reading_is_named(tmp_path):
         asyncio.run(use())
 
 
+def test_a_pipe_that_takes_a_files_place_after_listing_does_not_block(tmp_path):
+    write(tmp_path, adapter_files())
+    reader = LocalReader()
+
+    async def use():
+        snapshot = await reader.resolve(Reference(str(tmp_path), None, None, Source.LOCAL))
+        (tmp_path / "adapter_config.json").unlink()
+        os.mkfifo(tmp_path / "adapter_config.json")
+        await reader.read_file(snapshot, "adapter_config.json", 0, 10)
+
+    with pytest.raises(FileNotFound):
+        asyncio.run(use())
+
+
 def test_files_are_read_in_part_and_whole(tmp_path):
     write(tmp_path, {"notes.txt": "0123456789"})
     reader = LocalReader()
