@@ -23,6 +23,8 @@ _EMBEDDING_NAMES = frozenset({"embed_tokens", "shared", "word_embeddings"})
 _TRANSLATED = CONVERTED_MODEL_TYPES | RENAMED_MODEL_TYPES
 # Output heads of language models; classes of other tasks leave them out.
 _LANGUAGE_HEADS = frozenset({"lm_head", "embed_out"})
+# Heads of other tasks; classes of language models have none of them.
+_TASK_HEADS = frozenset({"score", "classifier", "qa_outputs", "classification_head"})
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class BaseView:
             return self._known.setdefault(module, self._look_up(module))
 
     def _look_up(self, module: str) -> bool | None:
-        if not self.has_head and module in _LANGUAGE_HEADS:
+        if not self.tree.exact and module.partition(".")[0] in (
+            _TASK_HEADS if self.has_head else _LANGUAGE_HEADS
+        ):
             return False
         if module in self.names.weights:
             return True

@@ -203,4 +203,3 @@ def _check_bias(pair: Pair, findings: Findings) -> None:
             "",
             f"The config says bias={pair.config.bias!r:.20}, but the file holds no bias.",
         )
-        findings.silent("bias")

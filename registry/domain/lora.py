@@ -47,14 +47,13 @@ def check_lora_module(
     if _is_plain_fit(pair, expected, module, parts):
         return
     _check_complete(pair, module, parts, findings)
-    if not _check_rank(pair, module, parts, findings):
-        return
+    rank = _check_rank(pair, module, parts, findings)
     weight, naive = expected.planned(module), expected.naive(module)
     if weight is None or naive is None:
         findings.unspoken.update(tensor.spec.name for tensor in parts.values())
         findings.naive_unknown = True
         return
-    for wanted in _wanted_shapes(pair, module, parts, weight, naive):
+    for wanted in _wanted_shapes(pair, module, parts, rank, weight, naive):
         _compare(wanted, findings)
 
 
@@ -108,41 +107,42 @@ def _check_complete(pair: Pair, module: str, parts: Parts, findings: Findings) -
         findings.silent(tensor.spec.name)
 
 
-def _check_rank(pair: Pair, module: str, parts: Parts, findings: Findings) -> bool:
-    """Both matrices must have the rank that the config gives the module. False: say no more."""
+def _check_rank(pair: Pair, module: str, parts: Parts, findings: Findings) -> int:
+    """The rank that the model gives the module; both matrices must have it.
+
+    Where the config does not tell (AdaLoRA prunes ranks while it trains, patterns may be regular
+    expressions) the file's own rank stands.
+    """
+    firsts = (Part.LORA_A, Part.LORA_EMBEDDING_A)
+    own = next((t.shape[0] for (part, _), t in parts.items() if part in firsts and t.shape), 0)
     if pair.config.peft_type != "LORA":
-        # AdaLoRA prunes ranks while it trains; the file's are its own.
-        return True
+        return own
     rank = pair.rank(module)
     if rank is None:
         findings.unspoken.update(tensor.spec.name for tensor in parts.values())
         findings.naive_unknown = True
-        return True
-    agree = True
+        return own
     for first, second in _PAIRS:
         for key, axis in ((first, 0), (second, 1)):
             tensor = parts.get(key)
             if tensor is None or len(tensor.shape) <= axis or tensor.shape[axis] == rank:
                 continue
-            agree = False
-            wanted = (*tensor.shape[:axis], rank, *tensor.shape[axis + 1 :])
             findings.add(
                 "rank-mismatch",
                 tensor.spec.name,
                 f"has rank {tensor.shape[axis]}, the config gives the module rank {rank}.",
                 tensor.shape,
-                wanted,
             )
-            _mismatch(tensor, wanted, findings)
-    return agree
+            if pair.base.weight(module) is None:
+                wanted = (*tensor.shape[:axis], rank, *tensor.shape[axis + 1 :])
+                _mismatch(tensor, wanted, findings)
+    return rank
 
 
 def _wanted_shapes(
-    pair: Pair, module: str, parts: Parts, weight: Shape, naive: Shape
+    pair: Pair, module: str, parts: Parts, rank: int, weight: Shape, naive: Shape
 ) -> list[_Wanted]:
     wanted: list[_Wanted] = []
-    firsts = (Part.LORA_A, Part.LORA_EMBEDDING_A)
-    rank = next((t.shape[0] for (part, _), t in parts.items() if part in firsts and t.shape), 0)
     flip = pair.base.is_conv1d(module)
     planned_in, planned_out = _fans(weight, flip)
     naive_in, naive_out = _fans(naive, flip)
@@ -177,7 +177,8 @@ def _fans(weight: Shape, flip: bool) -> tuple[Shape, int]:
 
 def _compare(wanted: _Wanted, findings: Findings) -> None:
     tensor = wanted.tensor
-    if wanted.planned is not None and tensor.shape != wanted.planned:
+    axis = 1 if tensor.key.part in (Part.LORA_B, Part.LORA_EMBEDDING_B) else 0
+    if wanted.planned is not None and not _agree(tensor.shape, wanted.planned, axis):
         findings.add(
             "shape-mismatch",
             tensor.spec.name,
@@ -187,6 +188,13 @@ def _compare(wanted: _Wanted, findings: Findings) -> None:
         )
     if wanted.naive is not None and tensor.shape != wanted.naive:
         _mismatch(tensor, wanted.naive, findings)
+
+
+def _agree(shape: Shape, wanted: Shape, axis: int) -> bool:
+    """Equal beside the rank, which has a reason of its own; a vector has none."""
+    if len(shape) != len(wanted) or len(shape) <= axis or len(shape) == 1:
+        return shape == wanted
+    return shape[:axis] + shape[axis + 1 :] == wanted[:axis] + wanted[axis + 1 :]
 
 
 def _mismatch(tensor: FileTensor, model_shape: Shape, findings: Findings) -> None:

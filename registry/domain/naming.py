@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from registry.domain.adapter_config import AdapterConfig
 from registry.domain.base_view import BaseView
-from registry.domain.findings import Findings
+from registry.domain.findings import FaultKind, Findings
 from registry.domain.issues import Severity
 from registry.domain.keys import AdapterKey, Part, canonical_candidates, parse_key
 from registry.domain.pair import LORA_PARTS, FileTensor
@@ -21,11 +21,13 @@ _ORIGINAL = ".original_module."
 
 @dataclass(frozen=True)
 class Naming:
-    """`tensors` are what the plan keeps, `renames` and `dropped` what its step says."""
+    """`tensors` are what the plan keeps, `renames` and `dropped` what its step says. `originals`
+    are those of the dropped that a plain load would put into the base."""
 
     tensors: tuple[FileTensor, ...]
     renames: dict[str, str]
     dropped: tuple[str, ...]
+    originals: tuple[FileTensor, ...] = ()
 
 
 def name_tensors(
@@ -63,7 +65,7 @@ def name_tensors(
     }
     if not originals and all(name == target for name, target in targets.items()):
         return Naming(tuple(FileTensor(spec, keys[spec.name]) for spec in layout), {}, ())
-    return _settle(layout, peft_type, targets, originals, findings)
+    return _settle(layout, peft_type, targets, originals, saved_root, findings)
 
 
 def _is_certain(key: AdapterKey, base: BaseView) -> bool:
@@ -114,6 +116,7 @@ def _settle(
     peft_type: str,
     targets: dict[str, str | None],
     originals: dict[str, str],
+    saved_root: Callable[[str], str | None],
     findings: Findings,
 ) -> Naming:
     by_target: dict[str, TensorSpec] = {}
@@ -149,13 +152,23 @@ def _settle(
             )
     dropped += [name for name, twin in originals.items() if twin in by_target]
     _report(renames, dropped, findings)
+    for target in renames.values():
+        key = parse_key(target, peft_type)
+        if key.part in _OWN_NAME and saved_root(key.module) is not None:
+            # PEFT looks a saved module up by its plain name, and raises KeyError.
+            findings.fault(FaultKind.KEY_ERROR, target, key.module)
     gone = set(dropped)
     tensors = tuple(
         FileTensor(spec, parse_key(renames.get(spec.name, spec.name), peft_type))
         for spec in layout
         if spec.name not in gone
     )
-    return Naming(tensors, renames, tuple(sorted(dropped)))
+    unread = tuple(
+        FileTensor(spec, parse_key(spec.name, peft_type))
+        for spec in layout
+        if spec.name in gone and spec.name in originals
+    )
+    return Naming(tensors, renames, tuple(sorted(dropped)), unread)
 
 
 def _report(renames: dict[str, str], dropped: list[str], findings: Findings) -> None:

@@ -18,6 +18,7 @@ from registry.domain.labels import DEFAULT_LABELS
 from registry.domain.landing import land_tensors
 from registry.domain.notes import note_adapter, note_base, note_pair
 from registry.domain.rows import RowDecision, decide_rows
+from registry.domain.saved import note_dropped
 from registry.domain.sizes import measure_sizes
 from registry.domain.steps import (
     SCHEMA_VERSION,
@@ -142,6 +143,7 @@ def _plan_read_pair(
     )
     if not any(issue.code == "vocabulary-conflict" for issue in rows.issues):
         land_tensors(assembly.pair, expected, findings)
+    note_dropped(assembly.pair, expected, assembly.naming.originals, findings)
     _check_labels(assembly, findings)
     _note_overwrites(assembly, findings)
     issues = [*issues, *rows.issues, *findings.issues(), *note_pair(adapter, base, assembly)]

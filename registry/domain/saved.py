@@ -98,16 +98,30 @@ def _check_overwrite(
     else:
         findings.overwritten.add(tensor.parameter)
     if naive != tensor.shape:
-        infix = {Part.BASE_LAYER: "base_layer.", Part.ORIGINAL: ""}.get(part, "")
-        key = f"{PREFIX}{module}.{infix}{leaf}"
+        key = tensor.key.file_key
         findings.fault(FaultKind.MISMATCH, key, module, tensor.shape, naive)
+
+
+def note_dropped(
+    pair: Pair, expected: Expected, originals: Iterable[FileTensor], findings: Findings
+) -> None:
+    """Originals that the plan drops: without it PEFT puts them into the base, if they fit."""
+    for tensor in originals:
+        naive = expected.naive(tensor.module, tensor.key.leaf)
+        if naive is None:
+            findings.naive_unknown = True
+        elif naive == tensor.shape:
+            findings.silent(tensor.spec.name)
+        else:
+            key = tensor.key.file_key
+            findings.fault(FaultKind.MISMATCH, key, tensor.module, tensor.shape, naive)
 
 
 def _judge_unknown(pair: Pair, tensor: FileTensor, findings: Findings) -> None:
     """The base has no such parameter, or we do not know."""
     known = pair.base.has(tensor.module)
-    exact = pair.base.tree.exact and not pair.base.converted
-    if known is False or (exact and pair.base.weight(tensor.module) is not None):
+    # Where the module's weight is known so are its other parameters: this is none of them.
+    if known is False or (pair.base.speaks and pair.base.weight(tensor.module) is not None):
         _unexpected(tensor, "has no counterpart in this base.", findings)
         return
     findings.unspoken.add(tensor.spec.name)

@@ -30,6 +30,18 @@ _COUNTED_TYPES = frozenset(
 )
 
 
+# First segments of what classes put on top of the bare model; another class leaves it out.
+_TASK_HEADS = frozenset(
+    {
+        *{"score", "classifier", "pre_classifier", "qa_outputs", "classification_head"},
+        *{"sequence_summary", "multiple_choice_head", "multi_choice_head", "logits_proj"},
+    }
+)
+_HEADS = _TASK_HEADS | {
+    *{"lm_head", "embed_out", "cls", "predictions", "mlm_head", "final_logits_bias"},
+    *{"vocab_projector", "vocab_transform", "vocab_layer_norm"},
+    *{"generator_predictions", "generator_lm_head", "discriminator_predictions"},
+}
 # Parts whose first dimension is the rank.
 _RANKED = frozenset({Part.LORA_A, Part.LORA_EMBEDDING_A})
 # Parts that are the adapter's by their name alone.
@@ -79,7 +91,7 @@ def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | No
             biases += count
         if _is_full(pair, tensor):
             full.append(tensor)
-    trainable = adapter + biases if pair.config.peft_type in _COUNTED_TYPES else None
+    trainable = adapter + biases if _is_counted(pair) else None
     base = _count_base(pair, rows)
     everything = None if base is None or trainable is None else base + adapter
     width = DTYPE_BYTES.get(dtype, 4)
@@ -98,6 +110,13 @@ def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | No
         file_bytes,
         rank or None,
     )
+
+
+def _is_counted(pair: Pair) -> bool:
+    """False where PEFT trains something else than the file holds (it fuses experts' adapters)."""
+    if pair.config.peft_type not in _COUNTED_TYPES:
+        return False
+    return not pair.base.converted or not any(".experts." in m for m in pair.adapted)
 
 
 def _is_saved(pair: Pair, tensor: FileTensor) -> bool:
@@ -128,10 +147,15 @@ def _count_base(pair: Pair, rows: int | None) -> int | None:
     base = pair.base
     if not base.tree.parameters or base.config.quantization is not None:
         return None
-    # A class without the language model's head leaves out whatever stands beside its backbone.
-    whole = base.tree.exact or base.has_head
-    roots = set() if whole else {t.module.partition(".")[0] for t in pair.tensors}
-    total = sum(count for root, count in base.names.counts.items() if whole or root in roots)
+    left_out = frozenset() if base.tree.exact else _TASK_HEADS if base.has_head else _HEADS
+    total = sum(count for root, count in base.names.counts.items() if root not in left_out)
+    if not base.tree.exact and not _has_pooler(pair):
+        total -= sum(
+            prod(base.tree.parameters[name].shape)
+            for path, names in base.names.below.items()
+            if path.rpartition(".")[2] == "pooler"
+            for name in names
+        )
     head = base.tree.parameters.get(f"{base.output_head}.weight")
     if head is not None and base.tied:
         total -= prod(head.shape)
@@ -139,6 +163,15 @@ def _count_base(pair: Pair, rows: int | None) -> int | None:
     if rows is not None:
         total += sum(_grown(base, side, rows) for side in sides)
     return total + _count_unlisted(pair, sides)
+
+
+def _has_pooler(pair: Pair) -> bool:
+    """Encoders' files hold a pooler; a class builds it for whole texts, unless its head (then a
+    nested one, such as roberta's) has a dense layer of its own."""
+    task = pair.config.task_type
+    if task == "SEQ_CLS":
+        return not any(tensor.module == "classifier.dense" for tensor in pair.tensors)
+    return task not in ("TOKEN_CLS", "QUESTION_ANS") and not pair.base.has_head
 
 
 def _grown(base: BaseView, side: str, rows: int) -> int:
