@@ -72,7 +72,7 @@ class ModuleTree:
         if module in self._modules or module in (self.input_embedding, self.output_head):
             return True
         last = module.rpartition(".")[2]
-        if last in _SHARED_NAMES or not self._is_covered(module):
+        if last in _SHARED_NAMES or _OPTIONAL in module or not self._is_covered(module):
             return None
         return False
 
@@ -82,7 +82,7 @@ class ModuleTree:
         if shape is None or len(shape) != 2:
             return None
         last = module.rpartition(".")[2]
-        if module == self.input_embedding or last in _EMBEDDINGS or "embedding" in last:
+        if module == self.input_embedding or last in _EMBEDDINGS or last in _POSITIONS:
             return ModuleKind.EMBEDDING
         if self._conv1d and last in _CONV1D_NAMES:
             return ModuleKind.CONV1D
@@ -110,8 +110,16 @@ _EMBEDDINGS = (
     *("embed_tokens", "wte", "word_embeddings", "shared", "embed_in", "tok_embeddings"),
     *("token_embeddings", "embeddings", "embedding", "w"),
 )
+_POSITIONS = frozenset(
+    {
+        *{"wpe", "embed_positions", "position_embeddings", "token_type_embeddings"},
+        *{"relative_attention_bias", "position_embedding"},
+    }
+)
 # Modules that files leave out when another holds the same weight.
 _SHARED_NAMES = frozenset({"embed_tokens", "shared", "lm_head", "decoder", "embed_out"})
+# Part of the bare model that some classes build and others leave out.
+_OPTIONAL = "pooler"
 # First segments of what a class puts on top of the bare model.
 _HEADS = frozenset(
     {
