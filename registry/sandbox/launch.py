@@ -155,6 +155,7 @@ def _environment(module: str, home: str) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
         "RAYON_NUM_THREADS": threads,
     }
     # Installed from a wheel, our packages are found as every other; run from a checkout, by path.
