@@ -7,6 +7,7 @@ that the engine has finished is never run again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowSerializationFormat
 from sqlalchemy.orm import Session
 
 APPLICATION = "loadplan"
+# Each of its migrations would be a line of ours otherwise.
+logging.getLogger("dbos").setLevel(logging.WARNING)
 # Never changed: rows of another version would wait for ever.
 APPLICATION_VERSION = "1"
 # The engine's tables on PostgreSQL; on SQLite they lie beside the registry's.

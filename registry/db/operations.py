@@ -176,12 +176,20 @@ def note(session: Session, attempt: Attempt, progress: Document) -> None:
     _emit(session, attempt.operation_id, "progress", document, datetime.now(UTC))
 
 
-def release(session: Session, attempt: Attempt, state: State, progress: Document) -> None:
+def release(
+    session: Session,
+    attempt: Attempt,
+    state: State,
+    *,
+    progress: Document,
+    result: Document | None = None,
+) -> None:
     """Give the operation up while it stays open: its next stage or try is another job.
 
-    Raises Superseded.
+    `result` is what the next stage needs to know. Raises Superseded.
     """
-    _change(session, attempt, {"state": state.value, "executor_id": None, "progress": progress})
+    values: dict[str, Any] = {"state": state.value, "executor_id": None}
+    _change(session, attempt, {**values, "progress": progress, "result": result})
     document = {"state": state.value, "progress": progress}
     _emit(session, attempt.operation_id, "progress", document, datetime.now(UTC))
 
