@@ -202,6 +202,8 @@ def _read_load_base(document: Mapping[str, object]) -> Step:
 
 def _read_load_tokenizer(document: Mapping[str, object]) -> Step:
     of = _member(document, "of", str)
+    if of not in ("adapter", "base"):
+        raise InvalidRequest("load_tokenizer is of the adapter or of the base.")
     return LoadTokenizer(
         "adapter" if of == "adapter" else "base",
         _member(document, "repo_id", str),

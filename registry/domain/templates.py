@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 # `message['content']`, `message["content"]`, `message.content`, however the variable is called.
 _CONTENT = re.compile(r"""\[\s*['"]content['"]\s*\]|\.content\b""")
 _ROLE = re.compile(r"""==\s*['"](\w+)['"]""")
 _BLOCK = re.compile(r"{%-?\s*generation\s*-?%}(.*?){%-?\s*endgeneration\s*-?%}", re.DOTALL)
 _ANSWERING = frozenset({"assistant", "model", "gpt", "bot"})
-# A template is somebody's text: what lies beyond is not looked at.
+# A template is somebody's text: what lies beyond is not looked at. A turn is a line or two.
 _LIMIT = 100_000
+_TURN = 2_000
+_MAX_TURNS = 64
 
 
 def generated_text(template: str) -> str:
@@ -25,7 +28,7 @@ def generated_text(template: str) -> str:
     if blocks:
         return "\n".join(blocks)
     parts = []
-    for match in _CONTENT.finditer(template):
+    for match in islice(_CONTENT.finditer(template), _MAX_TURNS):
         if _is_answer(template, match.start()):
             parts.append(_until_statement(template, match.end()))
     return "\n".join(parts)
@@ -33,13 +36,13 @@ def generated_text(template: str) -> str:
 
 def _is_answer(template: str, position: int) -> bool:
     """False where the turn is known to be somebody else's."""
-    statement = template.rfind("%}", 0, position)
-    if "role" in template[max(statement, 0) : position]:
+    before = template[max(position - _TURN, 0) : position]
+    if "role" in before.rpartition("%}")[2]:
         return True
-    roles = _ROLE.findall(template[max(position - 2_000, 0) : position])
+    roles = _ROLE.findall(before)
     return not roles or roles[-1] in _ANSWERING
 
 
 def _until_statement(template: str, position: int) -> str:
-    ends = [end for mark in ("{%", "%}") if (end := template.find(mark, position)) >= 0]
-    return template[position : min(ends, default=len(template))]
+    turn = template[position : position + _TURN]
+    return turn.partition("{%")[0].partition("%}")[0]
