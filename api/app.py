@@ -13,14 +13,16 @@ from starlette.staticfiles import StaticFiles
 from starlette_compress import CompressMiddleware
 
 from api import middleware, problems
+from api.events import EventFeed
 from api.identity import Identities, Quotas
 from api.reading import RecordReader
-from api.routes import adapters, bases, health
+from api.routes import adapters, bases, health, operations
 from api.routes import problems as problem_pages
 from api.web.render import STATIC_FOLDER
 from registry import logs
 from registry.config import Settings
 from registry.db.session import Database, open_database
+from registry.jobs import Jobs
 
 _DESCRIPTION = """\
 Before you deploy a LoRA adapter, ask here how it is loaded and whether that was proven.
@@ -56,10 +58,18 @@ def create_app(settings: Settings, *, database: Database | None = None) -> FastA
     app.state.records = RecordReader(opened)
     app.state.identities = Identities(opened)
     app.state.quotas = Quotas()
+    app.state.jobs = Jobs(opened.writer)
+    app.state.feed = EventFeed(opened)
     app.state.metrics = CollectorRegistry()
     app.state.draining = threading.Event()
     problems.install(app)
-    for router in (adapters.router, bases.router, health.router, problem_pages.router):
+    for router in (
+        adapters.router,
+        bases.router,
+        operations.router,
+        health.router,
+        problem_pages.router,
+    ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     # The last added is the outermost: ids and headers surround compression and the body limit.

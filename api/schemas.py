@@ -123,6 +123,20 @@ class BaseSummary(BaseModel):
     scanned_at: str
 
 
+class OperationBody(BaseModel):
+    """Work that was asked for. `result_url` is set once it has succeeded."""
+
+    id: str
+    kind: str
+    state: str = Field(examples=["queued", "running", "succeeded", "failed", "cancelled"])
+    progress: dict[str, Any] | None
+    result_url: str | None
+    problem: Problem | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
 def parse_base(text: str | None) -> Reference | None:
     """`repo[@revision]` from a query or body. Raises InvalidReference."""
     if text is None or text == "":

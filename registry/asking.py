@@ -7,13 +7,13 @@ finished makes another, which runs again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from registry.db import operations
 from registry.db.operations import Operation, State
+from registry.db.proofs import Pair
 from registry.db.session import Database, translated_errors
 from registry.domain.canonical import canonical_json, sha256_digest
 from registry.domain.refs import Digest, Reference, make_reference
@@ -22,18 +22,6 @@ from registry.jobs import Job, Jobs, Priority, Queue
 # How many adapters one job of a crawl scans.
 BATCH = 50
 _DEFAULT_REVISION = "main"
-
-
-@dataclass(frozen=True)
-class PairKey:
-    """What plans and proofs belong to."""
-
-    adapter: Digest
-    subfolder: str | None
-    base: Digest
-
-    def to_json(self) -> list[str | None]:
-        return [self.adapter, self.subfolder, self.base]
 
 
 def ask_scan(
@@ -61,10 +49,10 @@ def ask_batch(
 
 
 def ask_rehearsals(
-    session: Session, jobs: Jobs, pairs: Sequence[PairKey], *, priority: int
+    session: Session, jobs: Jobs, pairs: Sequence[Pair], *, priority: int
 ) -> Operation:
     """Rehearsals of recorded pairs, one after the other in one job."""
-    request = {"pairs": [pair.to_json() for pair in pairs]}
+    request = {"pairs": [pair_members(pair) for pair in pairs]}
     key = f"rehearse:{sha256_digest(canonical_json(request))}"
     return _ask(session, jobs, Queue.REHEARSE, "rehearse", key, request, priority, None)
 
@@ -74,7 +62,7 @@ def ask_proof(
     jobs: Jobs,
     reference: Reference,
     base: Reference | None,
-    pair: PairKey,
+    pair: Pair,
     *,
     priority: Priority,
     token_id: int | None = None,
@@ -83,8 +71,8 @@ def ask_proof(
 
     The key begins with the base, so that one job can take all waiting proofs of a base.
     """
-    request = {**pair_request(reference, base), "pair": pair.to_json()}
-    key = f"{proofs_of(pair.base)}{pair.adapter}:{pair.subfolder or ''}"
+    request = {**pair_request(reference, base), "pair": pair_members(pair)}
+    key = f"{proofs_of(pair.base_digest)}{pair.adapter_digest}:{pair.subfolder or ''}"
     return _ask(session, jobs, Queue.PROVE, "prove", key, request, priority, token_id)
 
 
@@ -113,6 +101,17 @@ def pair_request(reference: Reference, base: Reference | None) -> dict[str, Any]
         "base": None if base is None else str(base),
     }
     return {name: value for name, value in members.items() if value is not None}
+
+
+def pair_members(pair: Pair) -> list[str | None]:
+    """A pair inside a request."""
+    return [pair.adapter_digest, pair.subfolder, pair.base_digest]
+
+
+def read_pair(members: Sequence[str | None]) -> Pair:
+    """The inverse of `pair_members`."""
+    adapter, subfolder, base = members
+    return Pair(Digest(adapter or ""), subfolder, Digest(base or ""))
 
 
 def read_request(request: Any) -> tuple[Reference, Reference | None]:

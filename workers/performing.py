@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
-from registry.asking import PairKey, ask_rehearsals
+from registry.asking import ask_rehearsals
 from registry.db import operations
 from registry.db.operations import Attempt, Operation, State, Superseded
+from registry.db.proofs import Pair
 from registry.db.session import Database
 from registry.errors import (
     DatabaseUnavailable,
@@ -83,7 +84,7 @@ class Done:
 
     result: Mapping[str, Any]
     problem: LoadplanError | None = None
-    rehearse: tuple[PairKey, ...] = ()
+    rehearse: tuple[Pair, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Protocol
 import structlog
 
 from registry import planning
-from registry.asking import PairKey
+from registry.asking import read_pair
 from registry.db import checkpoints, records
+from registry.db.proofs import Pair
 from registry.db.session import Database
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.plan import Plan
 from registry.domain.record import Evidence, Record
-from registry.domain.refs import Digest
 from registry.errors import ChildFailed
 from workers.performing import Done, Work
 from workers.rehearse import Rehearsal
@@ -52,7 +52,7 @@ class RehearseBody:
         problem = ChildFailed(failure) if failure is not None and done == 0 else None
         return Done(result, problem)
 
-    def _rehearse(self, database: Database, pair: PairKey) -> str | None:
+    def _rehearse(self, database: Database, pair: Pair) -> str | None:
         """Why there is no rehearsal; None when there is one, or none is needed."""
         loaded = load_pair(database, pair)
         if loaded is None:
@@ -71,18 +71,19 @@ class RehearseBody:
         return None
 
 
-def pairs_of(work: Work) -> Sequence[PairKey]:
+def pairs_of(work: Work) -> Sequence[Pair]:
     """What was asked for, or what a scan has handed on."""
     given = work.operation.request.get("pairs") or (work.operation.result or {}).get("pairs", ())
-    return [PairKey(Digest(adapter), subfolder, Digest(base)) for adapter, subfolder, base in given]
+    return [read_pair(members) for members in given]
 
 
-def load_pair(database: Database, pair: PairKey) -> tuple[Record, AdapterFacts, BaseFacts] | None:
+def load_pair(database: Database, pair: Pair) -> tuple[Record, AdapterFacts, BaseFacts] | None:
     """The recorded facts of a pair with its current record; None where any of them is missing."""
     with database.reading() as connection:
-        stored = records.find_pair(connection, pair.adapter, pair.subfolder, pair.base)
-        adapter = checkpoints.load_adapter(connection, pair.adapter, pair.subfolder)
-        base = checkpoints.load_base(connection, pair.base)
+        digests = pair.adapter_digest, pair.subfolder, pair.base_digest
+        stored = records.find_pair(connection, *digests)
+        adapter = checkpoints.load_adapter(connection, pair.adapter_digest, pair.subfolder)
+        base = checkpoints.load_base(connection, pair.base_digest)
     if stored is None or adapter is None or base is None:
         return None
     return stored.record, adapter, base

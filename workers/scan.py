@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from registry.asking import PairKey, read_request
+from registry.asking import pair_members, read_request
+from registry.db.proofs import Pair
 from registry.db.session import Database
 from registry.domain.issues import Severity
 from registry.domain.record import Evidence, Record, Status
@@ -60,7 +61,7 @@ class ScanBody:
             return Done(result, problem)
         if batch:
             return Done(result, rehearse=pairs)
-        handed = {**result, "pairs": [pair.to_json() for pair in pairs]}
+        handed = {**result, "pairs": [pair_members(pair) for pair in pairs]}
         return Handed(Queue.REHEARSE, "planned", handed)
 
     async def _scan(
@@ -100,7 +101,7 @@ def _recorded_failure(record: Record) -> LoadplanError | None:
     return kinds[0][0](kinds[0][1].message) if kinds else HubError()
 
 
-def _to_rehearse(found: Sequence[Scanned]) -> tuple[PairKey, ...]:
+def _to_rehearse(found: Sequence[Scanned]) -> tuple[Pair, ...]:
     """Pairs that have a plan which nobody has tried yet."""
     pairs = []
     for scanned in found:
@@ -108,6 +109,6 @@ def _to_rehearse(found: Sequence[Scanned]) -> tuple[PairKey, ...]:
         if record.plan is None or record.evidence is not Evidence.STATIC or record.base is None:
             continue
         if record.adapter.digest is not None and record.base.digest is not None:
-            pair = PairKey(record.adapter.digest, record.adapter.subfolder, record.base.digest)
+            pair = Pair(record.adapter.digest, record.adapter.subfolder, record.base.digest)
             pairs.append(pair)
     return tuple(dict.fromkeys(pairs))
