@@ -69,7 +69,11 @@ def assemble(
         adapted=frozenset(
             tensor.key.module for tensor in naming.tensors if tensor.key.part in LORA_PARTS
         ),
-        nested=frozenset(tensor.key.module for tensor in naming.tensors if tensor.key.base_layers),
+        nested=frozenset(
+            tensor.key.module
+            for tensor in naming.tensors
+            if tensor.key.base_layers and tensor.key.part in LORA_PARTS
+        ),
     )
     side_of = cache(view.side_of)
     sided = [

@@ -95,7 +95,15 @@ class BaseView:
     @property
     def speaks(self) -> bool:
         """False where the names and shapes at hand say nothing of modules in general."""
-        return not self.converted and (self.tree.exact or self.config.quantization is None)
+        if self.converted or not self._recognised:
+            return False
+        return self.tree.exact or self.config.quantization is None
+
+    @property
+    def _recognised(self) -> bool:
+        """False for names among which not even the input embedding can be made out: then what a
+        name lacks proves nothing."""
+        return self.tree.exact or self.input_embedding is not None
 
     def has(self, module: str) -> bool | None:
         """True, False, or None where the names at hand do not tell."""
@@ -112,7 +120,9 @@ class BaseView:
         if module in self.names.weights:
             return True
         found = self.tree.has_module(module)
-        return None if found is False and self.converted else found
+        if found is False and (self.converted or not self._recognised):
+            return None
+        return found
 
     def weight(self, module: str) -> Shape | None:
         """The shape of the module's weight; None when not known."""

@@ -195,7 +195,7 @@ def check_token_deltas(pair: Pair, findings: Findings) -> None:
             findings.fault(FaultKind.KEY_ERROR, f"{PREFIX}{key}", module)
             continue
         width = pair.base.weight(module)
-        size = tensor.shape[-1] if width is None else width[-1]
+        size = width[-1] if width is not None else max(tensor.shape[-1:], default=0)
         if tensor.shape != (count, size):
             _shape_mismatch(tensor, (count, size), findings)
             findings.fault(
