@@ -11,7 +11,7 @@ import typer
 
 from registry.cli.exits import Exit, exit_of_error
 from registry.cli.terminal import print_json, print_message
-from registry.errors import LoadplanError
+from registry.errors import LoadplanError, ServerRefused
 
 
 @contextmanager
@@ -26,19 +26,22 @@ def answering(*, as_json: bool = False) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(Exit.FAILURE) from error
     except LoadplanError as error:
-        print_message(f"error: {error.code}", error.message, error.fix)
+        document = error_document(error)
+        print_message(f"error: {document['code']}", document["detail"], document["fix"])
         if as_json:
-            print_json(error_document(error))
+            print_json(document)
         raise typer.Exit(exit_of_error(error)) from error
 
 
 def error_document(error: LoadplanError) -> dict[str, str]:
-    """A problem as the API prints it, without the members of a request."""
+    """A problem as the API prints it, without the members of a request; a server's own by its
+    own code."""
+    code = error.problem_code if isinstance(error, ServerRefused) else error.code
     return {
-        "type": f"/problems/{error.code}",
-        "code": error.code,
+        "type": f"/problems/{code}",
+        "code": code,
         "detail": error.message,
-        "fix": error.fix,
+        "fix": error.fix.replace("{code}", code),
     }
 
 

@@ -216,6 +216,8 @@ def _naive(naive: NaiveLoad) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
+    if naive.outcome == "unknown" and not naive.error:
+        return
     yield _title("Without a plan")
     yield Text(f"  {_NAIVE_WORDS[naive.outcome]}")
     for line in clean_lines(naive.error or "", lines=6):

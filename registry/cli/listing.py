@@ -13,6 +13,7 @@ from registry.cli.answers import STATUS_WORDS
 from registry.cli.asking import SERVER_HELP, open_client, server_of
 from registry.cli.opening import JSON_HELP, load_settings, opened_database
 from registry.cli.terminal import clean, output, print_json, print_message
+from registry.domain.issues import CATALOGUE, Severity
 from registry.domain.record import Record, Status
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def show_table(summaries: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("status", no_wrap=True)
-    for title, share in (("adapter", 3), ("base", 3), ("issues", 2)):
-        table.add_column(title, overflow="fold", ratio=share)
+    table.add_column("adapter", overflow="fold", ratio=1)
+    table.add_column("base", overflow="fold", ratio=1)
+    table.add_column("issues", no_wrap=True)
     for summary in summaries:
         icon, style, _ = STATUS_WORDS[Status(summary["status"])]
         adapter, base = summary["adapter"], summary["base"]
@@ -101,10 +103,20 @@ def show_table(summaries: Sequence[Mapping[str, Any]]) -> None:
             Text(f"{icon} {summary['status']}", style=style),
             clean(adapter["repo_id"] + folder),
             clean(base["repo_id"]) if base else "-",
-            ", ".join(code for code in summary["issues"] if code not in _USUAL) or "-",
+            "\n".join(_news(summary["issues"])) or "-",
         )
     output().print(table)
 
 
 # True of nearly every adapter, and so no news in a list.
 _USUAL = frozenset({"base-unpinned"})
+
+
+def _news(codes: Sequence[str]) -> list[str]:
+    """The codes worth a line in a table; advice is for who trained the adapter."""
+    return [
+        code
+        for code in codes
+        if code not in _USUAL
+        and (code not in CATALOGUE or CATALOGUE[code].severity is not Severity.ADVICE)
+    ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from registry.cli.answering import answering
-from registry.cli.opening import load_settings
+from registry.cli.opening import load_settings, opened_database
 from registry.cli.terminal import print_message
+
+if TYPE_CHECKING:
+    from registry.db.session import Database
 
 
 def serve(
@@ -28,12 +31,24 @@ def serve(
 
         from api.app import create_app
 
-        application = create_app(settings)
-        print_message("note", f"Serving on http://{settings.host}:{settings.port}")
-        uvicorn.run(
-            application,
-            host=settings.host,
-            port=settings.port,
-            log_level="warning",
-            server_header=False,
-        )
+        with opened_database(settings) as database:
+            _say_if_without_tokens(database)
+            print_message("note", f"Serving on http://{settings.host}:{settings.port}")
+            uvicorn.run(
+                create_app(settings, database=database),
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+            )
+
+
+def _say_if_without_tokens(database: Database) -> None:
+    """Nobody can ask a new service for work: the first token is made beside its database."""
+    from registry.db.tokens import list_tokens
+
+    with database.reading() as connection:
+        if not list_tokens(connection):
+            fix = "loadplan token create --name N --scope scan"
+            print_message("note", "There is no token yet, so nobody can ask for work.", fix)
