@@ -44,8 +44,8 @@ def ask_batch(
 ) -> Operation:
     """A scan of many adapters in one job."""
     request = {"references": [pair_request(each, None) for each in references]}
-    key = f"scan-batch:{sha256_digest(canonical_json(request))}"
-    return _ask(session, jobs, Queue.SCAN, "scan-batch", key, request, priority, None)
+    key = f"crawl:{sha256_digest(canonical_json(request))}"
+    return _ask(session, jobs, Queue.SCAN, "crawl", key, request, priority, None)
 
 
 def ask_rehearsals(

@@ -45,7 +45,7 @@ class ScanBody:
     async def __call__(self, work: Work) -> Done | Handed:
         """Read, record, and hand what was planned to whoever rehearses."""
         request = work.operation.request
-        batch = work.operation.kind == "scan-batch"
+        batch = work.operation.kind == "crawl"
         if batch:
             references = [read_request(each)[0] for each in request["references"]]
             base = None

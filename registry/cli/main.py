@@ -7,7 +7,19 @@ import traceback
 
 import typer
 
-from registry.cli import check, crawl, doctor, listing, migrate, plan, scan, serve, tensors, token
+from registry.cli import (
+    check,
+    crawl,
+    doctor,
+    listing,
+    migrate,
+    plan,
+    scan,
+    serve,
+    tensors,
+    token,
+    work,
+)
 from registry.cli.exits import Exit
 from registry.cli.terminal import clean
 
@@ -30,10 +42,10 @@ app.command("list")(listing.list_records)
 app.command("scan")(scan.scan)
 app.command("crawl")(crawl.crawl)
 app.command("serve")(serve.serve)
+app.command("work")(work.work)
 app.command("migrate")(migrate.migrate)
 app.add_typer(token.app, name="token")
 app.command("doctor")(doctor.doctor)
-app.add_typer(token.app, name="token")
 
 
 def main() -> None:
