@@ -113,10 +113,10 @@ class BaseView:
             return self._known.setdefault(module, self._look_up(module))
 
     def _look_up(self, module: str) -> bool | None:
-        if not self.tree.exact and module.partition(".")[0] in (
-            _TASK_HEADS if self.has_head else _LANGUAGE_HEADS
-        ):
-            return False
+        heads_of_others = _TASK_HEADS if self.has_head else _LANGUAGE_HEADS
+        if module.partition(".")[0] in heads_of_others:
+            # A file may hold the heads of another class; a built model has its own alone.
+            return self.tree.exact and module in self.names.below
         if module in self.names.weights:
             return True
         found = self.tree.has_module(module)

@@ -6,7 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from registry.domain.issues import Severity
+from registry.domain.library_tables import CONV1D_MODEL_TYPES, CONVERTED_MODEL_TYPES
 from registry.domain.plan import Planned, compute_plan
 from registry.domain.summary import compute_facts
+from registry.domain.targets import DEFAULT_TARGETS
+from registry.domain.tensors import Layout, TensorSpec
 from registry.loading import load_adapter
 from tests.data.families import build_base
 from tests.data.kinds import Made, make, weights_path
@@ -130,6 +133,35 @@ def test_the_static_verdict_is_what_peft_does(
             load_adapter(planned.plan, base_folder=kind.base_folder, adapter_folder=folder)
 
 
+@pytest.mark.parametrize("case", SPOILED, ids=[case.name for case in SPOILED])
+def test_the_built_models_tree_leads_to_the_same_verdict(
+    case: Spoiled, made: MadeKind, tmp_path: Path
+) -> None:
+    kind = made(case.kind)
+    folder = spoil(case, kind, tmp_path / "adapter")
+    from_files = plan_of(kind, folder)
+    auto_class = case.auto_class or kind.kind.load_class
+    base = replace(read_base(kind.base_folder), tree=built_tree(kind, auto_class))
+    from_tree = compute_plan(read_adapter(folder), base)
+    assert (from_tree.plan is None) == (from_files.plan is None)
+    if from_tree.plan is not None:
+        assert from_tree.plan.digest == from_files.plan.digest
+    errors = {i.code for i in from_files.issues if i.severity in NOTES}
+    assert errors <= {issue.code for issue in from_tree.issues}
+    assert from_tree.naive_load.outcome == case.naive
+
+
+def built_tree(made: Made, auto_class: str) -> Layout:
+    """What a rehearsal records: each parameter once, so a tied head is not among them."""
+    base = build_base(made.base_folder, auto_class, made.kind.dtype)
+    return tuple(
+        sorted(
+            TensorSpec(name, "F32", tuple(parameter.shape))
+            for name, parameter in base.named_parameters()
+        )
+    )
+
+
 def _comparable(text: str) -> list[str]:
     """Lines in any order: PEFT prints them in the order in which the model registers modules."""
     return sorted(line.strip() for line in text.splitlines())
@@ -170,3 +202,15 @@ def test_parameters_are_counted_as_peft_counts_them(name: str, made: MadeKind) -
     trainable, everything = model.get_nb_trainable_parameters()
     assert facts.trainable_parameters == trainable
     assert facts.trainable_fraction == round(trainable / everything, 6)
+
+
+def test_the_tables_are_those_of_the_installed_libraries() -> None:
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TARGETS
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    converted = {name for name in CONFIG_MAPPING_NAMES if get_checkpoint_conversion_mapping(name)}
+    assert converted == CONVERTED_MODEL_TYPES
+    known = {name: tuple(TARGETS[name]) for name in DEFAULT_TARGETS}
+    assert known == DEFAULT_TARGETS
+    assert set(CONFIG_MAPPING_NAMES) | {"clvp_decoder"} >= CONV1D_MODEL_TYPES
