@@ -14,6 +14,7 @@ from registry.domain.json_text import (
 from registry.domain.model_defaults import (
     ENCODER_DECODER_MODEL_TYPES,
     LABELS,
+    TIED_BY_TEXT_MODEL_TYPES,
     TIED_MODEL_TYPES,
     VOCABULARY_SIZES,
 )
@@ -146,16 +147,15 @@ def _first_integer(config: dict[str, object], keys: tuple[str, ...]) -> int | No
 
 
 def _tie(raw: dict[str, object], text: dict[str, object], model_type: str | None) -> bool | None:
-    """The library asks the outermost config; one that leaves it out has its class's default."""
-    value = raw.get("tie_word_embeddings")
-    if isinstance(value, bool):
-        return value
-    if model_type in _FAMILIES and text is raw:
-        return model_type in TIED_MODEL_TYPES
-    nested = text.get("tie_word_embeddings")
-    if isinstance(nested, bool):
+    """The library asks the outermost config; one that leaves it out has its class's default, which
+    some composite classes take from their text config."""
+    own, nested = raw.get("tie_word_embeddings"), text.get("tie_word_embeddings")
+    if isinstance(own, bool):
+        return own
+    known = model_type in _FAMILIES
+    if isinstance(nested, bool) and (not known or model_type in TIED_BY_TEXT_MODEL_TYPES):
         return nested
-    return model_type in TIED_MODEL_TYPES if model_type in _FAMILIES else None
+    return model_type in TIED_MODEL_TYPES if known else None
 
 
 def _dtype(config: dict[str, object]) -> str | None:

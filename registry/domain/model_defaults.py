@@ -71,6 +71,13 @@ TIED_MODEL_TYPES = _types(
     zaya
     """
 )
+# Composite types whose tie is that of their text config; the others have a default of their own.
+TIED_BY_TEXT_MODEL_TYPES = _types(
+    """
+    fast_vlm glm4v glm4v_moe glm_ocr llava llava_next_video llava_onevision minimax_m3_vl
+    perception_lm qwen2_5_vl qwen2_vl shieldgemma2 vibevoice video_llama_3
+    """
+)
 # Vocabulary size -> the model types with this default.
 VOCABULARY_SIZES: Mapping[int, str] = {
     64: "esmc",

@@ -105,6 +105,27 @@ def test_a_nested_text_config_is_flattened():
     assert config.token_ids == {"eos_token_id": (1, 106), "image_token_index": (262144,)}
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_tie_of_a_composite_config_is_that_of_its_class(tied):
+    compared = 0
+    for model_type in CONFIG_MAPPING:
+        if not {"AutoModelForImageTextToText"} & (auto_classes(model_type) or frozenset()):
+            continue
+        try:
+            document = CONFIG_MAPPING[model_type]().to_dict()
+            document.pop("tie_word_embeddings", None)
+            document["text_config"]["tie_word_embeddings"] = tied
+            theirs = CONFIG_MAPPING[model_type].from_dict(document)
+        except Exception:
+            # No text config, or none that can be built without arguments.
+            continue
+        compared += 1
+        ours = _parsed(model_type=model_type, text_config={"tie_word_embeddings": tied})
+        expected = bool(getattr(theirs, "tie_word_embeddings", False))
+        assert ours.tie_word_embeddings == expected, model_type
+    assert compared > 50
+
+
 def test_a_thinker_inside_a_talker_is_found():
     nested = {"text_config": {"vocab_size": 7, "hidden_size": 8, "pad_token_id": 3}}
     config = _parsed(model_type="qwen2_5_omni", thinker_config=nested)

@@ -175,6 +175,16 @@ def test_heads_of_other_classes_are_unknown_and_not_absent():
     assert tree.has_module("bert.encoder.layer.2.attention.self.query") is False
 
 
+def test_the_head_of_a_flat_file_stays_where_it_is():
+    tree = build_module_tree(
+        _config("t5", "E"), _layout(_built("t5", "E"), tied=False), None, AUTO_CLASSES["S"]
+    )
+    assert tree.prefix == "transformer."
+    assert "lm_head.weight" in tree.parameters
+    assert "transformer.shared.weight" in tree.parameters
+    assert tree.has_module("transformer.encoder.block.1.layer.0.SelfAttention.q") is True
+
+
 def test_a_tied_head_has_the_shape_of_the_embedding():
     tree = _tree("qwen2", "C", "C")
     assert "lm_head.weight" not in tree.parameters
