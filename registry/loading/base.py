@@ -20,6 +20,7 @@ _REWRITING_INITS = ("pissa", "olora", "corda", "lora_ga", "loftq", "eva", "ortho
 _REWRITING_TYPES = frozenset({"OSF"})
 
 Side = Literal["input", "output"]
+SIDES: tuple[Side, ...] = ("input", "output")
 
 
 def load_base(

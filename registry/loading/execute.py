@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from registry.domain.steps import LoadTokenizer, Plan
 from registry.errors import PlanMismatch
 from registry.loading import files
-from registry.loading.base import Side, fill_rows, load_base, resize_rows, rows_of
+from registry.loading.base import SIDES, fill_rows, load_base, resize_rows, rows_of
 from registry.loading.landing import ADAPTER_NAME, Landing, attach, check_landing
 from registry.loading.steps import Steps, steps_of
 
@@ -86,8 +86,7 @@ def carry_out(
 
 def check_rows(base: PreTrainedModel, rows: int) -> None:
     """Both sides have exactly the rows that were asked for, where the model has a side at all."""
-    sides: tuple[Side, ...] = ("input", "output")
-    for side in sides:
+    for side in SIDES:
         found = rows_of(base, side)
         if found is not None and found != rows:
             raise PlanMismatch(f"After the resize the {side} side has {found} rows, not {rows}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,19 @@ class Family:
 
 def _decoder(kind: type, **more: Any) -> Callable[[], Any]:
     def build() -> Any:
-        return kind(
-            vocab_size=VOCABULARY,
-            hidden_size=HIDDEN,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=0,
-            **more,
-        )
+        usual: dict[str, Any] = {
+            "vocab_size": VOCABULARY,
+            "hidden_size": HIDDEN,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "pad_token_id": 0,
+        }
+        return kind(**usual | more)
 
     return build
 
@@ -171,10 +171,25 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+# Bases that an adapter of "llama" was not trained on.
+_OTHER_LLAMAS: dict[str, dict[str, Any]] = {
+    "wider": {"hidden_size": HIDDEN + 8},
+    "shallower": {"num_hidden_layers": 1},
+    "deeper": {"num_hidden_layers": 3},
+    "twin": {},
+}
+for _name, _more in _OTHER_LLAMAS.items():
+    FAMILIES[_name] = replace(
+        FAMILIES["llama"],
+        name=_name,
+        config=_decoder(LlamaConfig, tie_word_embeddings=False, **_more),
+    )
+
+
 def save_base(family: Family, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     """Write the family's base once: config.json and model.safetensors."""
     if not (folder / "config.json").exists():
-        torch.manual_seed(SEED)
+        torch.manual_seed(SEED + list(FAMILIES).index(family.name))
         model = getattr(transformers, family.auto_class).from_config(family.config())
         with torch.no_grad():
             for parameter in model.parameters():

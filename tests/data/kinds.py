@@ -110,7 +110,7 @@ def find_duplicates(names: Iterable[str]) -> tuple[str, ...]:
         sorted(
             name
             for name in known
-            for infix in (".modules_to_save.", ".original_module.")
+            for infix in (".modules_to_save.default.", ".modules_to_save.", ".original_module.")
             if infix in name and name.replace(infix, ".") in known
         )
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
-from registry.loading.base import Side, auto_class, read_dtype, resize_rows, rows_of, table_of
+from registry.loading.base import SIDES, auto_class, read_dtype, resize_rows, rows_of, table_of
 
 # safetensors' spelling -> torch's type. A file may hold types that this torch does not know.
 _DTYPE_NAMES = {
@@ -84,10 +84,10 @@ def list_tree(model: torch.nn.Module) -> list[list[Any]]:
 
 def resize_meta_base(model: PreTrainedModel, rows: int) -> str | None:
     """Resize, and say what still has the old vocabulary: None when the resize is complete."""
-    old = {side: rows_of(model, side) for side in _SIDES}
+    old = {side: rows_of(model, side) for side in SIDES}
     with torch.device("meta"):
         resize_rows(model, rows)
-    for side in _SIDES:
+    for side in SIDES:
         found = rows_of(model, side)
         if found is not None and found != rows:
             return f"the {side} side has {found} rows, not {rows}"
@@ -99,12 +99,9 @@ def resize_meta_base(model: PreTrainedModel, rows: int) -> str | None:
     return f"{', '.join(sorted(kept)[:5])} still has the old vocabulary dimension" if kept else None
 
 
-_SIDES: tuple[Side, ...] = ("input", "output")
-
-
 def _with_dimension(model: PreTrainedModel, dimensions: set[int]) -> set[str]:
     """Parameters and buffers, saved or not, with one of the dimensions."""
-    tables = {id(table.weight) for side in _SIDES if (table := table_of(model, side)) is not None}
+    tables = {id(table.weight) for side in SIDES if (table := table_of(model, side)) is not None}
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return {
         name

@@ -1,0 +1,254 @@
+"""Gates about outputs: forward and effect. A probe goes through the model, adapter on and off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+
+from registry.loading.landing import Landing
+from workers.child.gates import Gate, failed, passed, peft_kind
+from workers.child.probes import Probe, ProbeSite, expected_shape, make_effect_probe, read_output
+
+# Parts of a model that text alone does not reach.
+_TOWERS = ("vision", "visual", "image", "audio", "speech", "video", "multi_modal", "mm_projector")
+# A longer probe reaches the experts that a short one was not routed to.
+_LENGTHS = (16, 96)
+# Types that multiply the base's weights: with nothing learned they differ by rounding alone.
+_MULTIPLIED_NOISE = 64.0
+_MULTIPLYING_TYPES = frozenset({"OFT", "BOFT", "HRA", "ROAD", "OSF", "DELORA", "IA3", "PSOFT"})
+
+
+@dataclass
+class Effect:
+    """What the effect gate found out beside its verdict."""
+
+    gate: Gate
+    output: torch.Tensor | None = None
+    repeat_max_diff: float = 0.0
+    not_exercised: list[str] = field(default_factory=list)
+    zero_updates: list[str] = field(default_factory=list)
+
+
+def check_forward(model: PeftModel, site: ProbeSite, probe: Probe) -> Gate:
+    """The task's own shape, and finite."""
+    output = run(model, site, probe)
+    expected = expected_shape(site, probe)
+    actual = tuple(output.shape)
+    fits = len(actual) == len(expected) and all(
+        size is None or size == given for size, given in zip(expected, actual, strict=True)
+    )
+    if not fits:
+        return failed(f"the output has shape {list(actual)}, the task's is {list(expected)}")
+    if not bool(torch.isfinite(output).all()):
+        return failed("the output is not finite", list(actual))
+    return passed(list(actual))
+
+
+def check_unset(
+    model: PeftModel, site: ProbeSite, probe: Probe, unset: Mapping[str, torch.Tensor]
+) -> Gate | None:
+    """Base parameters that no file holds are random; a failed gate when the output needs them."""
+    if not unset:
+        return None
+    kept = {name: tensor.detach().clone() for name, tensor in unset.items()}
+    with torch.no_grad():
+        for tensor in unset.values():
+            tensor.fill_(torch.nan)
+        try:
+            output = run(model, site, probe)
+        finally:
+            for name, tensor in unset.items():
+                tensor.copy_(kept[name])
+    if bool(torch.isfinite(output).all()):
+        return None
+    names = ", ".join(sorted(unset)[:5])
+    return failed(f"neither the base's files nor the adapter hold {names}, and the output needs it")
+
+
+def check_effect(model: PeftModel, site: ProbeSite, landing: Landing) -> Effect:
+    """The output differs from the same model without the adapter, and every adapted module ran."""
+    probe = make_effect_probe(site)
+    idle: list[str] = []
+    for length in _LENGTHS:
+        probe = make_effect_probe(site, length)
+        with _watched(model) as ran:
+            on = run(model, site, probe)
+        idle = sorted(name for name, times in ran.items() if not times)
+        if not [name for name in idle if not _is_tower(name)]:
+            break
+    again = run(model, site, probe)
+    with model.disable_adapter():
+        off = run(model, site, probe)
+    effect = Effect(passed(), on, _largest(on - again))
+    effect.not_exercised = [name for name in idle if _is_tower(name)]
+    asleep = [name for name in idle if not _is_tower(name)]
+    effect.zero_updates = find_zero_updates(model)
+    effect.gate = _judge(model, site, probe, landing, _compared(on, off, probe), asleep, effect)
+    return effect
+
+
+def _judge(
+    model: PeftModel,
+    site: ProbeSite,
+    probe: Probe,
+    landing: Landing,
+    compared: tuple[torch.Tensor, torch.Tensor],
+    asleep: list[str],
+    effect: Effect,
+) -> Gate:
+    config = site.peft_config
+    kind = peft_kind(config)
+    if not any(bool(tensor.any()) for tensor in landing.file.values()):
+        return failed("no update: every tensor of the file is zero", 0.0)
+    if asleep:
+        return failed(f"adapted modules that never ran: {', '.join(asleep[:10])}", len(asleep))
+    if not has_update(model, landing, kind):
+        return failed("no update: what the file would add to the base is zero everywhere", 0.0)
+    on, off = compared
+    difference = _largest(on - off)
+    floor = 0.0
+    if kind in _MULTIPLYING_TYPES or getattr(config, "use_dora", False):
+        floor = _MULTIPLIED_NOISE * torch.finfo(torch.float32).eps * _largest(off)
+        floor = max(floor, _largest(off) * _dtype_noise(model))
+    if bool(torch.isnan(off).any()):
+        return failed("the output of the base without the adapter is not finite")
+    if difference > floor:
+        zero = len(effect.zero_updates)
+        return passed(difference, f"{zero} modules have a zero update" if zero else None)
+    if probe.ids_above and _only_trains_tokens(config):
+        return passed(0.0, "its trained tokens are all new: nothing below the base's rows differs")
+    return failed("the output is that of the base without the adapter", difference)
+
+
+def run(model: PeftModel, site: ProbeSite, probe: Probe) -> torch.Tensor:
+    with torch.no_grad():
+        return read_output(site, model(**probe.inputs))
+
+
+def has_update(model: PeftModel, landing: Landing, kind: str) -> bool:
+    """Whether the file's values change anything, read from the values themselves.
+
+    Only for types whose update is a product that is zero when one factor is. A saved module counts
+    when it differs from the base's, a replaced base parameter likewise, a trained token when its
+    row is not zero.
+    """
+    if kind == "LORA" and (len(find_zero_updates(model)) < _count_lora(model)):
+        return True
+    if kind not in ("LORA", "TRAINABLE_TOKENS"):
+        return True
+    for module in model.modules():
+        deltas = getattr(module, "trainable_tokens_delta", None)
+        if deltas is not None and any(bool(delta.any()) for delta in deltas.values()):
+            return True
+    return kind == "LORA" and (_saved_differs(model) or _biases_changed(landing))
+
+
+def find_zero_updates(model: PeftModel) -> list[str]:
+    """LoRA modules whose two factors cannot add anything."""
+    return sorted(name for name, zero in _lora_updates(model).items() if zero)
+
+
+def _count_lora(model: PeftModel) -> int:
+    return len(_lora_updates(model))
+
+
+def _lora_updates(model: PeftModel) -> dict[str, bool]:
+    """LoRA module -> whether its update is zero."""
+    found: dict[str, bool] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        for left, right in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B")):
+            first, second = getattr(module, left, None), getattr(module, right, None)
+            if first is None or second is None or "default" not in first or "default" not in second:
+                continue
+            factors = [
+                getattr(part["default"], "weight", part["default"]) for part in (first, second)
+            ]
+            bias = getattr(second["default"], "bias", None)
+            has_bias = bias is not None and bool(bias.any())
+            found[name] = not has_bias and not all(bool(factor.any()) for factor in factors)
+    return found
+
+
+def _saved_differs(model: PeftModel) -> bool:
+    """Whether a saved module is another than the base's on the rows that both have."""
+    for module in model.modules():
+        if not isinstance(module, AuxiliaryTrainingWrapper) or not hasattr(
+            module, "modules_to_save"
+        ):
+            continue
+        originals = dict(module.original_module.named_parameters())
+        for name, saved in module.modules_to_save["default"].named_parameters():
+            original = originals.get(name)
+            if original is None or not bool(saved.any()):
+                continue
+            same = original.isnan() | (original == saved) | saved.isnan()
+            if not bool(same.all()):
+                return True
+    return False
+
+
+def _biases_changed(landing: Landing) -> bool:
+    return any(bool(landing.loaded[name].any()) for name in landing.loaded if name in landing.base)
+
+
+def _only_trains_tokens(config: Any) -> bool:
+    return peft_kind(config) == "TRAINABLE_TOKENS"
+
+
+def _compared(
+    on: torch.Tensor, off: torch.Tensor, probe: Probe
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if probe.columns is not None:
+        on, off = on[..., : probe.columns], off[..., : probe.columns]
+    # Virtual tokens of prompt learning stand before the text.
+    shared = min(on.shape[1], off.shape[1]) if on.dim() > 2 else None
+    if shared is not None:
+        on, off = on[:, -shared:], off[:, -shared:]
+    return on, off
+
+
+def _largest(tensor: torch.Tensor) -> float:
+    return float(tensor.abs().nan_to_num(nan=0.0, posinf=3e38).max()) if tensor.numel() else 0.0
+
+
+def _dtype_noise(model: PeftModel) -> float:
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return float(torch.finfo(dtype).eps) if dtype != torch.float32 else 0.0
+
+
+def _is_tower(name: str) -> bool:
+    return any(word in name for word in _TOWERS)
+
+
+@contextmanager
+def _watched(model: PeftModel) -> Iterator[dict[str, int]]:
+    """Count the calls of every adapted module."""
+    ran: dict[str, int] = {}
+    hooks = []
+    for name, module in _adapted(model):
+        ran[name] = 0
+
+        def count(_module: Any, _inputs: Any, _output: Any, name: str = name) -> None:
+            ran[name] += 1
+
+        hooks.append(module.register_forward_hook(count))
+    try:
+        yield ran
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _adapted(model: PeftModel) -> Iterable[tuple[str, torch.nn.Module]]:
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            yield name, module
