@@ -13,11 +13,10 @@ RepoId = NewType("RepoId", str)
 CommitSha = NewType("CommitSha", str)
 Digest = NewType("Digest", str)
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+_SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LOCAL_PREFIXES = ("./", "../", "/")
-_MAX_REPO_ID = 96
 _MAX_PART = 255
 
 
@@ -72,11 +71,11 @@ def is_digest(text: str) -> bool:
 
 
 def is_repo_id(text: str) -> bool:
-    """True for `namespace/name` or a one-segment id, as the Hub's own client checks them."""
+    """True for `namespace/name` or a one-segment id, as the Hub's own client checks them: letters,
+    digits, `-`, `_` and `.`, at most 96 for each part."""
     segments = text.split("/")
     return (
-        0 < len(text) <= _MAX_REPO_ID
-        and len(segments) <= 2
+        len(segments) <= 2
         and all(_SEGMENT.fullmatch(part) for part in segments)
         and "--" not in text
         and ".." not in text
