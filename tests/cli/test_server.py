@@ -5,16 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 
 import pytest
-import uvicorn
 
-from api.app import create_app
-from migrations.upgrade import upgrade
-from registry.config import Settings
 from tests.cli.publishing import grown, publish_adapter, publish_base
 
 RECORDED = ("acme/grown", "acme/plain")
@@ -36,21 +31,29 @@ def published(hub):
 def server(loadplan, published):
     """A service on the command's own database, where two adapters are recorded."""
     assert loadplan("scan", *RECORDED).exit_code == 0
-    url = loadplan.environment["LOADPLAN_DATABASE_URL"]
-    upgrade(url)
     port = free_port()
-    app = create_app(Settings(database_url=url, port=port))
-    running = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+    process = start_service(loadplan, port)
+    try:
+        assert wait_for(f"http://127.0.0.1:{port}/readyz", process) == 200
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop(process)
+
+
+def start_service(loadplan, port):
+    return subprocess.Popen(
+        [sys.executable, "-c", "from registry.cli.main import main; main()", "serve"],
+        cwd=loadplan.folder,
+        env={**loadplan.environment, "LOADPLAN_PORT": str(port)},
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not running.started and time.monotonic() < deadline:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    running.should_exit = True
-    thread.join(timeout=10)
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    return err
 
 
 def test_a_server_answers_with_the_same_record(loadplan, server):
@@ -94,19 +97,11 @@ def test_a_server_that_does_not_answer_is_a_failure(loadplan):
 
 def test_serve_migrates_serves_and_stops_when_asked(loadplan):
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from registry.cli.main import main; main()", "serve"],
-        cwd=loadplan.folder,
-        env={**loadplan.environment, "LOADPLAN_PORT": str(port)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_service(loadplan, port)
     try:
-        answer = wait_for(f"http://127.0.0.1:{port}/readyz", process)
-        assert answer == 200
+        assert wait_for(f"http://127.0.0.1:{port}/readyz", process) == 200
     finally:
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        err = stop(process)
     assert f"127.0.0.1:{port}" in err
     assert "loadplan token create" in err
     assert process.returncode in (0, -signal.SIGTERM)
