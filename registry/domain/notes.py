@@ -15,6 +15,12 @@ from registry.domain.refs import is_commit_sha, shown
 _REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _RANDOM = "pissa_niter"
 _MAX_KEYS = 8
+# PEFT has these types, but they can be neither rehearsed without weights nor proven (measured with
+# PEFT 0.21.2; all others do at least one of the two).
+UNJUDGED_TYPES = {
+    "XLORA": "it mixes other adapters, which lie elsewhere",
+    "ADAMSS": "PEFT needs scikit-learn for it, which the runner does not have",
+}
 
 
 def note_adapter(adapter: AdapterFacts, config: AdapterConfig) -> list[Issue]:
@@ -22,6 +28,11 @@ def note_adapter(adapter: AdapterFacts, config: AdapterConfig) -> list[Issue]:
     issues: list[Issue] = []
     if adapter.weights is not None and adapter.weights.format is WeightsFormat.PICKLE:
         issues.append(make_issue("weights-pickle", "The weights are in adapter_model.bin."))
+    if config.peft_type in UNJUDGED_TYPES:
+        reason = UNJUDGED_TYPES[config.peft_type]
+        issues.append(
+            make_issue("peft-type-unsupported", f"{config.peft_type} is not judged: {reason}.")
+        )
     if config.unknown_keys:
         keys = ", ".join(shown(key, 40) for key in sorted(config.unknown_keys)[:_MAX_KEYS])
         issues.append(make_issue("config-unknown-keys", f"PEFT does not know {keys}."))

@@ -60,13 +60,6 @@ __all__ = [
 # Raised whenever the same facts may lead to another plan or other issues.
 PLANNER_VERSION = 1
 
-# PEFT has these types, but they can be neither rehearsed without weights nor proven (measured with
-# PEFT 0.21.2; all others do at least one of the two).
-UNJUDGED_TYPES = {
-    "XLORA": "it mixes other adapters, which lie elsewhere",
-    "ADAMSS": "PEFT needs scikit-learn for it, which the runner does not have",
-}
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -95,14 +88,6 @@ def compute_plan(
     layout = adapter.weights.layout if adapter.weights is not None else None
     if adapter.config is not None:
         issues += note_adapter(adapter, adapter.config)
-        if adapter.config.peft_type in UNJUDGED_TYPES:
-            issues.append(
-                make_issue(
-                    "peft-type-unsupported",
-                    f"{adapter.config.peft_type} is not judged: "
-                    f"{UNJUDGED_TYPES[adapter.config.peft_type]}.",
-                )
-            )
         if base.config is not None:
             issues += note_base(base, adapter.config, base.config)
     if adapter.config is None or layout is None or base.config is None:

@@ -125,6 +125,8 @@ _DECIDED_BY_ADAPTER = frozenset(
         "vocabulary-conflict",
         "rank-mismatch",
         "modules-to-save-missing",
+        # While a base is unread this can only be half a pair of LoRA matrices.
+        "tensors-missing",
         "empty-tensors",
         "dora-flag-missing",
         "weights-missing",

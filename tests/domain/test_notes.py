@@ -6,7 +6,8 @@ import pytest
 
 from registry.domain.facts import WeightsFormat
 from registry.domain.issues import Severity
-from registry.domain.plan import UNJUDGED_TYPES, LoadTokenizer, compute_plan
+from registry.domain.notes import UNJUDGED_TYPES
+from registry.domain.plan import LoadTokenizer, compute_plan
 from registry.domain.record import Status, decide_status
 from tests.domain.recorded import (
     PREFIX,

@@ -103,7 +103,7 @@ def make_proof():
         ),
         pytest.param(("base-gated", "shape-mismatch"), Status.BLOCKED, id="then the base"),
         pytest.param(
-            ("hub-unreachable", "tensors-missing"),
+            ("hub-unreachable", "shape-mismatch"),
             Status.FAILED,
             id="a failure of ours is no fault",
         ),
