@@ -128,13 +128,19 @@ def upgrade() -> None:
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("current", sa.Boolean(), nullable=False),
         sa.Column("listed", sa.Boolean(), nullable=False),
-        sa.Column("moved", sa.Boolean(), nullable=False),
+        sa.Column("private", sa.Boolean(), nullable=False),
+        sa.Column("shown_status", sa.Text(), nullable=False),
         sa.Column(
             "superseded_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
         sa.CheckConstraint(
             "evidence IN ('none', 'static', 'rehearsed', 'proven')",
             name=op.f("ck_records_evidence"),
+        ),
+        sa.CheckConstraint(
+            "shown_status IN ('queued', 'planned', 'rehearsed', 'compatible', "
+            "'incompatible', 'unsupported', 'blocked', 'failed', 'stale')",
+            name=op.f("ck_records_shown_status"),
         ),
         sa.CheckConstraint(
             "status IN ('queued', 'planned', 'rehearsed', 'compatible', "
@@ -168,34 +174,34 @@ def upgrade() -> None:
         ["base_repository_id", "base_content"],
     )
     op.create_index(
-        op.f("ix_records_listed_author_scanned_at_id"),
+        op.f("ix_records_listed_private_author_scanned_at_id"),
         "records",
-        ["listed", "author", "scanned_at", "id"],
+        ["listed", "private", "author", "scanned_at", "id"],
     )
     op.create_index(
-        op.f("ix_records_listed_base_repo_id_scanned_at_id"),
+        op.f("ix_records_listed_private_base_repo_id_scanned_at_id"),
         "records",
-        ["listed", "base_repo_id", "scanned_at", "id"],
+        ["listed", "private", "base_repo_id", "scanned_at", "id"],
     )
     op.create_index(
-        op.f("ix_records_listed_peft_type_scanned_at_id"),
+        op.f("ix_records_listed_private_peft_type_scanned_at_id"),
         "records",
-        ["listed", "peft_type", "scanned_at", "id"],
+        ["listed", "private", "peft_type", "scanned_at", "id"],
     )
     op.create_index(
-        op.f("ix_records_listed_scanned_at_id"),
+        op.f("ix_records_listed_private_scanned_at_id"),
         "records",
-        ["listed", "scanned_at", "id"],
+        ["listed", "private", "scanned_at", "id"],
     )
     op.create_index(
-        op.f("ix_records_listed_search_text_id"),
+        op.f("ix_records_listed_private_search_text_id"),
         "records",
-        ["listed", "search_text", "id"],
+        ["listed", "private", "search_text", "id"],
     )
     op.create_index(
-        op.f("ix_records_listed_status_scanned_at_id"),
+        op.f("ix_records_listed_private_shown_status_scanned_at_id"),
         "records",
-        ["listed", "status", "scanned_at", "id"],
+        ["listed", "private", "shown_status", "scanned_at", "id"],
     )
     op.create_index(op.f("ix_records_plan_digest"), "records", ["plan_digest"])
     op.create_index(op.f("ix_records_superseded_by"), "records", ["superseded_by"])
@@ -241,6 +247,7 @@ def upgrade() -> None:
         sa.Column("base_repo_id", sa.Text(), nullable=False),
         sa.Column("scanned_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("listed", sa.Boolean(), nullable=False),
+        sa.Column("private", sa.Boolean(), nullable=False),
         sa.CheckConstraint(
             "severity IN ('error', 'warning', 'info', 'advice')",
             name=op.f("ck_record_issues_severity"),
@@ -260,9 +267,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
-        op.f("ix_record_issues_listed_code_scanned_at_record_id"),
+        op.f("ix_record_issues_listed_private_code_scanned_at_record_id"),
         "record_issues",
-        ["listed", "code", "scanned_at", "record_id"],
+        ["listed", "private", "code", "scanned_at", "record_id"],
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import (
     CheckpointRow,
+    RecordIssueRow,
     RecordRow,
     RefRow,
     RepositoryAliasRow,
@@ -18,8 +19,17 @@ from registry.db.models import (
 from registry.db.models.checkpoints import CHECKPOINT_KINDS
 from registry.db.upsert import find_or_insert, save_row
 from registry.domain.refs import CheckpointRef, Source, is_commit_sha
+from registry.domain.status import Status
 
 DEFAULT_REVISION = "main"
+# What a moved branch makes stale: statuses that say something of the content that it had.
+STATUSES_OF_CONTENT = (
+    Status.PLANNED,
+    Status.REHEARSED,
+    Status.COMPATIBLE,
+    Status.INCOMPATIBLE,
+    Status.UNSUPPORTED,
+)
 
 
 def commit_key(ref: CheckpointRef) -> str:
@@ -61,12 +71,39 @@ def save_access(
     gated: bool,
     checked_at: datetime,
 ) -> None:
-    """How the source answers for a repository: readable, gated, missing, disabled or unknown."""
+    """How the source answers for a repository: readable, gated, missing, disabled or unknown.
+
+    Records of a repository that has become private are hidden in the same transaction.
+    """
     row_id = ensure_repository(session, source, repo_id)
     session.execute(
         sa.update(RepositoryRow)
         .where(RepositoryRow.id == row_id)
         .values(access=access, private=private, gated=gated, checked_at=checked_at)
+    )
+    concerned = (RecordRow.adapter_repository_id == row_id) | (
+        RecordRow.base_repository_id == row_id
+    )
+    ids = sa.select(RecordRow.id).where(concerned, RecordRow.private != either_private())
+    for record_id in session.scalars(ids).all():
+        hide = {"private": ~RecordRow.private}
+        session.execute(sa.update(RecordRow).where(RecordRow.id == record_id).values(hide))
+        hide = {"private": ~RecordIssueRow.private}
+        session.execute(
+            sa.update(RecordIssueRow).where(RecordIssueRow.record_id == record_id).values(hide)
+        )
+
+
+def either_private() -> sa.ColumnElement[bool]:
+    """Whether a record's adapter or base is a private repository."""
+    return (
+        sa.select(RepositoryRow.id)
+        .where(
+            RepositoryRow.id.in_((RecordRow.adapter_repository_id, RecordRow.base_repository_id)),
+            RepositoryRow.private,
+        )
+        .correlate(RecordRow)
+        .exists()
     )
 
 
@@ -182,7 +219,11 @@ def _mark_moved(kind: str) -> sa.Update:
         CheckpointRow.subfolder == (RecordRow.subfolder if kind == "adapter" else ""),
         sa.not_(CheckpointRow.content_key.startswith("?")),
     )
-    differs = now.correlate(RecordRow).scalar_subquery() != content
+    held = now.correlate(RecordRow).scalar_subquery()
+    shown = sa.case(
+        ((held != content) & RecordRow.status.in_(STATUSES_OF_CONTENT), Status.STALE.value),
+        else_=RecordRow.status,
+    )
     return (
         sa.update(RecordRow)
         .where(
@@ -190,9 +231,10 @@ def _mark_moved(kind: str) -> sa.Update:
             revision == sa.bindparam("name"),
             RecordRow.current,
             sa.not_(content.startswith("?")),
-            RecordRow.moved != differs,
+            held.is_not(None),
+            RecordRow.shown_status != shown,
         )
-        .values(moved=sa.not_(RecordRow.moved))
+        .values(shown_status=shown)
     )
 
 

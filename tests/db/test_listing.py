@@ -151,6 +151,30 @@ def test_pages_under_inserts_neither_repeat_nor_lose_what_was_there(database, so
     assert added > 5
 
 
+def test_records_with_an_issue_are_paged_like_all_others(database):
+    save(
+        database,
+        *((record(ref(f"a/n{n}", n), issues=(GROWN,) if n % 2 else ()), n // 4) for n in range(20)),
+    )
+    for sort in Sort:
+        seen: list[str] = []
+        cursor = None
+        while True:
+            with database.reading() as connection:
+                page = records.list_records(
+                    connection,
+                    RecordFilter(issue="vocabulary-grown"),
+                    sort=sort,
+                    limit=3,
+                    cursor=cursor,
+                )
+            seen += [entry.record.adapter.repo_id for entry in page.records]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert len(seen) == len(set(seen)) == 10
+
+
 def test_a_page_ends_exactly_where_the_rows_do(database):
     save(database, *((record(ref(f"a/n{n}", n)), n) for n in range(4)))
     with database.reading() as connection:
@@ -225,6 +249,21 @@ def test_private_repositories_are_shown_to_those_who_may_see_them_only(shelf):
     ):
         wanted = RecordFilter(visible=frozenset(visible))
         assert set(names(shelf, wanted)) == public | more, visible
+    grown = RecordFilter(issue="vocabulary-grown")
+    assert names(shelf, grown) == ["acme/two"]
+    for wanted, count in (
+        (RecordFilter(), 1),
+        (RecordFilter(q="acme"), 1),
+        (RecordFilter(visible=frozenset({"acme/one"})), 2),
+        (RecordFilter(q="acme", visible=frozenset({"acme/one"})), 2),
+    ):
+        with shelf.reading() as connection:
+            counted = dict(records.count_facets(connection, wanted)["issue"])
+        assert counted["vocabulary-grown"] == count, wanted
+    # A record saved while its repository is private is hidden from the start.
+    save(shelf, (record(ref("acme/one", "1 again"), issues=(GROWN,)), 7))
+    assert "acme/one" not in names(shelf)
+    assert names(shelf, grown) == ["acme/two"]
     with shelf.reading() as connection:
         facets = records.count_facets(connection)
         assert "meta/base-13b" not in dict(facets["base"])
@@ -234,6 +273,20 @@ def test_private_repositories_are_shown_to_those_who_may_see_them_only(shelf):
         assert records.find_record(connection, repo_id="acme/one").private
         assert records.find_record(connection, repo_id="zeta/four").private
         assert not records.find_record(connection, repo_id="acme/two").private
+    for repo_id in ("acme/one", "meta/base-13b"):
+        shelf.write(
+            lambda session, repo_id=repo_id: repositories.save_access(
+                session,
+                Source.HUB,
+                repo_id,
+                access="readable",
+                private=False,
+                gated=False,
+                checked_at=at(8),
+            )
+        )
+    assert set(names(shelf)) == public | {"acme/one", "zeta/four"}
+    assert set(names(shelf, grown)) == {"acme/one", "acme/two"}
 
 
 def test_bases_are_listed_by_name_with_their_adapters_by_status(shelf):

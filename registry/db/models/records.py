@@ -32,8 +32,9 @@ class RecordRow(Base):
     """One record of a pair as found at one place: narrow, so that lists and counts read little.
 
     Content never changes once written. What does change is its standing: `current` (not
-    superseded), `listed` (the one of its place that lists show), `moved` (a branch that it was
-    asked for by has other content by now) and `confirmed_at` (when the same was last found).
+    superseded), `listed` (the one of its place that lists show), `private` (either repository is),
+    `shown_status` (stale once a branch that it was asked for by has other content) and
+    `confirmed_at` (when the same was last found).
     """
 
     __tablename__ = "records"
@@ -54,13 +55,14 @@ class RecordRow(Base):
         sa.Index(None, "adapter_content", "subfolder", "base_content"),
         sa.Index(None, "base_repository_id", "base_content"),
         # What lists sort by and facets count.
-        sa.Index(None, "listed", "scanned_at", "id"),
-        sa.Index(None, "listed", "search_text", "id"),
-        sa.Index(None, "listed", "status", "scanned_at", "id"),
-        sa.Index(None, "listed", "peft_type", "scanned_at", "id"),
-        sa.Index(None, "listed", "base_repo_id", "scanned_at", "id"),
-        sa.Index(None, "listed", "author", "scanned_at", "id"),
+        sa.Index(None, "listed", "private", "scanned_at", "id"),
+        sa.Index(None, "listed", "private", "search_text", "id"),
+        sa.Index(None, "listed", "private", "shown_status", "scanned_at", "id"),
+        sa.Index(None, "listed", "private", "peft_type", "scanned_at", "id"),
+        sa.Index(None, "listed", "private", "base_repo_id", "scanned_at", "id"),
+        sa.Index(None, "listed", "private", "author", "scanned_at", "id"),
         one_of("status", Status),
+        one_of("shown_status", Status),
         one_of("evidence", Evidence),
     )
 
@@ -92,7 +94,8 @@ class RecordRow(Base):
     confirmed_at: Mapped[datetime]
     current: Mapped[bool]
     listed: Mapped[bool]
-    moved: Mapped[bool] = mapped_column(default=False)
+    private: Mapped[bool]
+    shown_status: Mapped[str]
     superseded_by: Mapped[int | None] = mapped_column(sa.ForeignKey("records.id"), index=True)
 
 
@@ -112,7 +115,7 @@ class RecordIssueRow(Base):
 
     __tablename__ = "record_issues"
     __table_args__ = (
-        sa.Index(None, "listed", "code", "scanned_at", "record_id"),
+        sa.Index(None, "listed", "private", "code", "scanned_at", "record_id"),
         one_of("severity", Severity),
         one_of("status", Status),
         {"sqlite_with_rowid": False},
@@ -127,6 +130,7 @@ class RecordIssueRow(Base):
     base_repo_id: Mapped[str]
     scanned_at: Mapped[datetime]
     listed: Mapped[bool]
+    private: Mapped[bool]
 
 
 class RehearsalRow(Base):

@@ -7,6 +7,7 @@ commit of the same content at the same place has not.
 """
 
 from registry.db.records.bases import BasePage, BaseSummary, find_base, list_bases
+from registry.db.records.counts import count_facets
 from registry.db.records.finding import (
     StoredRecord,
     find_pair,
@@ -14,7 +15,7 @@ from registry.db.records.finding import (
     pair_records,
     record_history,
 )
-from registry.db.records.listing import Page, RecordFilter, Sort, count_facets, list_records
+from registry.db.records.listing import Page, RecordFilter, Sort, list_records
 from registry.db.records.places import at_commits
 from registry.db.records.saving import save_record
 

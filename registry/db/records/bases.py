@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from registry.db.models import RecordRow
 from registry.db.records.cursors import parse_cursor, write_cursor
 from registry.db.records.finding import Condition
-from registry.db.records.listing import MAX_PAGE, shown_status, visible_records
+from registry.db.records.listing import MAX_PAGE, select_visible
 from registry.db.repositories import repository_names
 
 _SORT = "bases"
@@ -50,7 +50,7 @@ def list_bases(
     conditions: list[Condition] = [
         RecordRow.listed,
         RecordRow.base_repo_id != "",
-        *visible_records(connection, visible),
+        *select_visible(visible),
     ]
     if q:
         conditions.append(
@@ -78,14 +78,14 @@ def find_base(
     conditions: list[Condition] = [
         RecordRow.listed,
         RecordRow.base_repo_id.in_(repository_names(repo_id)),
-        *visible_records(connection, visible),
+        *select_visible(visible),
     ]
     found = _summaries(connection, conditions)
     return found[0] if found else None
 
 
 def _summaries(connection: sa.Connection, conditions: list[Condition]) -> tuple[BaseSummary, ...]:
-    status = shown_status()
+    status = RecordRow.shown_status
     rows = connection.execute(
         sa.select(
             RecordRow.base_source,

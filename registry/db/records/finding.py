@@ -24,7 +24,7 @@ from registry.db.models import (
     RepositoryRow,
 )
 from registry.db.records.places import at_commits
-from registry.db.repositories import DEFAULT_REVISION, known
+from registry.db.repositories import DEFAULT_REVISION, STATUSES_OF_CONTENT, known
 from registry.domain.record import Evidence, Record, Status, record_from_json
 from registry.domain.refs import (
     CheckpointRef,
@@ -35,16 +35,6 @@ from registry.domain.refs import (
     is_commit_sha,
 )
 
-# What a moved branch makes stale: statuses that say something of the content that it had.
-OF_CONTENT = frozenset(
-    {
-        Status.PLANNED,
-        Status.REHEARSED,
-        Status.COMPATIBLE,
-        Status.INCOMPATIBLE,
-        Status.UNSUPPORTED,
-    }
-)
 _EVIDENCE_ORDER = (Evidence.NONE, Evidence.STATIC, Evidence.REHEARSED, Evidence.PROVEN)
 
 Condition = sa.ColumnExpressionArgument[bool]
@@ -167,7 +157,9 @@ def select_stored() -> sa.Select[*tuple[Any, ...]]:
             RecordRow.scanned_at,
             RecordRow.planner_version,
             RecordRow.superseded_by,
-            RecordRow.moved,
+            RecordRow.status,
+            RecordRow.shown_status,
+            RecordRow.private,
             RecordRow.adapter_revision,
             RecordRow.adapter_commit,
             RecordRow.adapter_content,
@@ -176,7 +168,6 @@ def select_stored() -> sa.Select[*tuple[Any, ...]]:
             RecordRow.base_content,
             _Adapter.repo_id.label("adapter_name"),
             _BaseModel.repo_id.label("base_name"),
-            (_Adapter.private | sa.func.coalesce(_BaseModel.private, sa.false())).label("private"),
             RecordBodyRow.document,
         )
         .select_from(RecordRow)
@@ -340,7 +331,7 @@ def stored(row: sa.Row[Any]) -> StoredRecord:
         row,
         (row.adapter_revision, row.adapter_commit),
         (row.base_revision, row.base_commit),
-        moved=row.moved,
+        moved=row.shown_status != row.status,
     )
 
 
@@ -364,7 +355,7 @@ def _stored(
     adapter_ref = _ref(record.adapter, row.adapter_name, *adapter)
     base_ref = None if record.base is None else _ref(record.base, row.base_name, *base)
     record = at_commits(record, adapter_ref, base_ref)
-    if moved and record.status in OF_CONTENT:
+    if moved and record.status in STATUSES_OF_CONTENT:
         record = replace(record, status=Status.STALE)
     return StoredRecord(
         id=row.id,

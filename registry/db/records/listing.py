@@ -1,10 +1,8 @@
-"""Lists of records: filters, orders, keyset pages and counts. One row per adapter and base."""
+"""Lists of records: filters, orders and keyset pages. One row per adapter and base."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -12,12 +10,10 @@ import sqlalchemy as sa
 
 from registry.db.models import RecordIssueRow, RecordRow, RepositoryRow
 from registry.db.records.cursors import parse_cursor, parse_moment, write_cursor
-from registry.db.records.finding import OF_CONTENT, Condition, StoredRecord, select_stored, stored
+from registry.db.records.finding import Condition, StoredRecord, select_stored, stored
 from registry.db.repositories import repository_names
-from registry.domain.record import Status
 
 MAX_PAGE = 500
-_FACET_VALUES = 50
 
 
 class Sort(StrEnum):
@@ -61,106 +57,71 @@ def list_records(
 ) -> Page:
     """One page. Rows added meanwhile neither repeat nor hide others. Raises InvalidRequest for a
     cursor that this order did not give out."""
+    wanted = wanted or RecordFilter()
     limit = max(1, min(limit, MAX_PAGE))
-    order: Any = RecordRow.search_text if sort is Sort.NAME else RecordRow.scanned_at
-    statement = (
-        select_stored()
-        .add_columns(RecordRow.search_text)
-        .where(*_conditions(connection, wanted or RecordFilter()))
-    )
+    key = _order(wanted, sort)
+    chosen = sa.select(RecordRow.id, *key).where(*select_wanted(wanted))
+    if wanted.issue is not None:
+        chosen = chosen.join(RecordIssueRow, RecordIssueRow.record_id == RecordRow.id)
     if cursor is not None:
         text, row_id = parse_cursor(cursor, sort)
         value = text if sort is Sort.NAME else parse_moment(text)
-        here = sa.tuple_(order, RecordRow.id)
-        there = sa.tuple_(sa.literal(value, order.type), sa.literal(row_id, RecordRow.id.type))
-        statement = statement.where(here < there if sort is Sort.NEWEST else here > there)
-    if sort is Sort.NEWEST:
-        statement = statement.order_by(order.desc(), RecordRow.id.desc())
-    else:
-        statement = statement.order_by(order, RecordRow.id)
-    rows = connection.execute(statement.limit(limit + 1)).all()
-    more, rows = len(rows) > limit, rows[:limit]
-    return Page(tuple(stored(row) for row in rows), _next(sort, rows[-1]) if more else None)
+        here = sa.tuple_(*key)
+        there = sa.tuple_(sa.literal(value, key[0].type), sa.literal(row_id, key[1].type))
+        chosen = chosen.where(here < there if sort is Sort.NEWEST else here > there)
+    chosen = chosen.order_by(*(part.desc() if sort is Sort.NEWEST else part for part in key))
+    # Chosen by the index first: the wide rows are read for one page, whatever was searched.
+    found = connection.execute(chosen.limit(limit + 1)).all()
+    more, found = len(found) > limit, found[:limit]
+    rows = connection.execute(select_stored().where(RecordRow.id.in_([row[0] for row in found])))
+    by_id = {row.id: stored(row) for row in rows}
+    records = tuple(by_id[row[0]] for row in found)
+    return Page(records, write_cursor(sort, found[-1][1], found[-1][0]) if more else None)
 
 
-def count_facets(
-    connection: sa.Connection, wanted: RecordFilter | None = None
-) -> Mapping[str, tuple[tuple[str, int], ...]]:
-    """For status, base, peft_type, author and issue: the values among the wanted records with how
-    many have each, the commonest first, at most 50."""
-    conditions = _conditions(connection, wanted or RecordFilter())
-    count = sa.func.count()
-    facets: dict[str, tuple[tuple[str, int], ...]] = {}
-    columns: dict[str, Any] = {
-        "status": shown_status(),
-        "base": RecordRow.base_repo_id,
-        "peft_type": RecordRow.peft_type,
-        "author": RecordRow.author,
-        "issue": RecordIssueRow.code,
+def select_wanted(wanted: RecordFilter) -> list[Condition]:
+    """The conditions of a filter. With an issue, `record_issues` must be joined."""
+    conditions = [RecordRow.listed, *select_visible(wanted.visible)]
+    equal: dict[Any, str | None] = {
+        RecordRow.shown_status: wanted.status,
+        RecordRow.peft_type: wanted.peft_type,
+        RecordRow.author: wanted.author,
     }
-    for name, column in columns.items():
-        statement = sa.select(column, count).select_from(RecordRow).where(*conditions)
-        if name == "issue":
-            statement = statement.join(RecordIssueRow, RecordIssueRow.record_id == RecordRow.id)
-        rows = connection.execute(
-            statement.group_by(column).order_by(count.desc(), column).limit(_FACET_VALUES)
-        )
-        facets[name] = tuple((value, number) for value, number in rows if value != "")
-    return facets
+    conditions += [column == value for column, value in equal.items() if value is not None]
+    if wanted.base is not None:
+        conditions.append(RecordRow.base_repo_id.in_(repository_names(wanted.base)))
+    if wanted.q:
+        conditions.append(RecordRow.search_text.contains(wanted.q.lower(), autoescape=True))
+    if wanted.issue is not None:
+        conditions += [RecordIssueRow.listed, RecordIssueRow.code == wanted.issue]
+        if not wanted.visible:
+            conditions.append(RecordIssueRow.private.is_(sa.false()))
+    return conditions
 
 
-def shown_status() -> sa.ColumnElement[str]:
-    """The status as a list shows it: stale where a branch has moved since."""
-    return sa.case(
-        (RecordRow.moved & RecordRow.status.in_(sorted(OF_CONTENT)), Status.STALE.value),
-        else_=RecordRow.status,
-    )
-
-
-def visible_records(connection: sa.Connection, visible: frozenset[str]) -> list[Condition]:
-    """Conditions that leave out records of private repositories. None while there are none, so
-    that counts over everything can be answered from an index."""
+def select_visible(visible: frozenset[str]) -> list[Condition]:
+    """Conditions that leave out records whose adapter or base is private and not named here."""
     if "*" in visible:
         return []
-    private = sa.select(RepositoryRow.id).where(RepositoryRow.private)
+    public = RecordRow.private.is_(sa.false())
+    if not visible:
+        return [public]
     allowed = [
         RepositoryRow.repo_id.startswith(pattern[:-1], autoescape=True)
         if pattern.endswith("/*")
         else RepositoryRow.repo_id == pattern
         for pattern in sorted(visible)
     ]
-    if allowed:
-        private = private.where(sa.not_(sa.or_(*allowed)))
-    if connection.execute(private.limit(1)).first() is None:
-        return []
-    return [
-        RecordRow.adapter_repository_id.not_in(private),
-        RecordRow.base_repository_id.is_(None) | RecordRow.base_repository_id.not_in(private),
-    ]
+    hidden = sa.select(RepositoryRow.id).where(RepositoryRow.private, sa.not_(sa.or_(*allowed)))
+    of_base = RecordRow.base_repository_id.not_in(hidden) | RecordRow.base_repository_id.is_(None)
+    return [public | (RecordRow.adapter_repository_id.not_in(hidden) & of_base)]
 
 
-def _conditions(connection: sa.Connection, wanted: RecordFilter) -> list[Condition]:
-    conditions: list[Condition] = [RecordRow.listed, *visible_records(connection, wanted.visible)]
-    if wanted.base is not None:
-        conditions.append(RecordRow.base_repo_id.in_(repository_names(wanted.base)))
-    if wanted.status == Status.STALE:
-        conditions.append(shown_status() == Status.STALE)
-    elif wanted.status is not None:
-        conditions += [RecordRow.status == wanted.status, shown_status() == wanted.status]
-    if wanted.peft_type is not None:
-        conditions.append(RecordRow.peft_type == wanted.peft_type)
-    if wanted.author is not None:
-        conditions.append(RecordRow.author == wanted.author)
-    if wanted.q:
-        conditions.append(RecordRow.search_text.contains(wanted.q.lower(), autoescape=True))
+def _order(wanted: RecordFilter, sort: Sort) -> tuple[Any, Any]:
+    """What rows are sorted by. Of an issue's records the same times stand beside the issue, in the
+    order of the index that finds it."""
+    if sort is Sort.NAME:
+        return RecordRow.search_text, RecordRow.id
     if wanted.issue is not None:
-        having = sa.select(RecordIssueRow.record_id).where(
-            RecordIssueRow.listed, RecordIssueRow.code == wanted.issue
-        )
-        conditions.append(RecordRow.id.in_(having))
-    return conditions
-
-
-def _next(sort: Sort, row: sa.Row[Any]) -> str:
-    value: datetime | str = row.search_text if sort is Sort.NAME else row.scanned_at
-    return write_cursor(sort, value, row.id)
+        return RecordIssueRow.scanned_at, RecordIssueRow.record_id
+    return RecordRow.scanned_at, RecordRow.id

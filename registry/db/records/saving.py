@@ -204,6 +204,8 @@ def _insert(
 ) -> int:
     connection = session.connection()
     adapter, base, plan = record.adapter, record.base, record.plan
+    places = {name: columns[name] for name in ("adapter_repository_id", "base_repository_id")}
+    private = any(row.private for row in connection.execute(_PRIVATE, places))
     if plan is not None:
         connection.execute(
             insert(connection, PlanRow).on_conflict_do_nothing(),
@@ -232,19 +234,22 @@ def _insert(
             "plan_digest": None if plan is None else plan.digest,
             "current": True,
             "listed": False,
-            "moved": False,
+            "private": private,
+            "shown_status": record.status.value,
         },
     ).scalar_one()
     connection.execute(
         insert(connection, RecordBodyRow), {"record_id": record_id, "document": document}
     )
-    issues = _issue_rows(record, record_id, columns)
+    issues = _issue_rows(record, record_id, columns, private=private)
     if issues:
         connection.execute(insert(connection, RecordIssueRow), issues)
     return record_id
 
 
-def _issue_rows(record: Record, record_id: int, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _issue_rows(
+    record: Record, record_id: int, columns: Mapping[str, Any], *, private: bool
+) -> list[dict[str, Any]]:
     """One row for each code, the first of it: issues come sorted by severity."""
     rows: dict[str, dict[str, Any]] = {}
     for issue in record.issues:
@@ -256,6 +261,7 @@ def _issue_rows(record: Record, record_id: int, columns: Mapping[str, Any]) -> l
             "base_repo_id": columns["base_repo_id"],
             "scanned_at": columns["scanned_at"],
             "listed": False,
+            "private": private,
         }
         rows.setdefault(issue.code, row)
     return list(rows.values())
@@ -306,6 +312,16 @@ _HOLD = (
     sa.select(RepositoryRow.id)
     .where(RepositoryRow.id == sa.bindparam("repository"))
     .with_for_update(key_share=True)
+)
+# Shared, so that many records of one base are saved at once; who makes it private waits for them.
+_PRIVATE = (
+    sa.select(RepositoryRow.id, RepositoryRow.private)
+    .where(
+        RepositoryRow.id.in_(
+            [sa.bindparam("adapter_repository_id"), sa.bindparam("base_repository_id")]
+        )
+    )
+    .with_for_update(read=True)
 )
 _EARLIER = sa.select(RecordRow.id, RecordRow.content_digest, RecordRow.planner_version).where(
     *_same(
