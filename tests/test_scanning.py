@@ -183,6 +183,23 @@ def test_a_base_that_fails_leaves_the_adapters_facts_and_a_failed_record(hub, da
     assert scan_one(hub, database, "acme/on-failing").record.status is Status.PLANNED
 
 
+def test_a_branch_that_moved_while_its_base_fails_is_stale(hub, database):
+    hub.add_commit("tiny/flaky", base_repository(tiny_base("tiny/flaky")))
+    declared = {"base_model_name_or_path": "tiny/flaky"}
+    publish_adapter(hub, "acme/on-flaky", config=declared)
+    old = scan_one(hub, database, "acme/on-flaky").record
+    sha = publish_adapter(hub, "acme/on-flaky", Lora(rank=4), config=declared)
+    hub.inject(Answer(503), path="tiny/flaky")
+    scanned = scan_one(hub, database, "acme/on-flaky")
+    assert (scanned.record.status, scanned.record.adapter) == (Status.STALE, old.adapter)
+    assert scanned.failure is not None
+    assert recorded(database, "acme/on-flaky").record.status is Status.STALE
+    with database.reading() as connection:
+        assert ref_history(connection, Source.HUB, "acme/on-flaky")[0][0] == sha
+    hub.faults.clear()
+    assert scan_one(hub, database, "acme/on-flaky").record.status is Status.PLANNED
+
+
 def test_a_repository_of_subfolders_is_recorded_as_each_of_them(hub, database):
     files = {
         f"{folder}/{name}": content

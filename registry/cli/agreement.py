@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from registry.cli.opening import isolation_of, opened_database
 from registry.cli.progress import counted
 from registry.cli.rehearsing import missing_packages
 from registry.cli.terminal import clean, print_json
-from registry.errors import InvalidRequest, RunnerMissing
+from registry.errors import FileInvalid, InvalidRequest, RunnerMissing
 
 if TYPE_CHECKING:
     from registry.config import Settings
@@ -84,14 +85,16 @@ def _compare(
     rehearser: Rehearser, adapter: AdapterFacts, base: BaseFacts, found: _Comparison
 ) -> None:
     from registry.domain.plan import compute_plan
+    from registry.hub.patterns import match_modules
     from registry.planning import find_disagreement, plan_pair
 
-    record = plan_pair(adapter, base)
-    found.spoken_for.append(compute_plan(adapter, base).spoken_for)
     try:
+        matched = asyncio.run(match_modules(adapter, base))
+        record = plan_pair(adapter, base, matched=matched)
+        found.spoken_for.append(compute_plan(adapter, base, matched).spoken_for)
         rehearsal = rehearser.rehearse(adapter, base, record.plan)
-    except InvalidRequest:
-        # Without a config or a header there is nothing to rehearse; the record says why.
+    except (InvalidRequest, FileInvalid):
+        # Without a config, a header or a usable pattern there is nothing to rehearse.
         found.not_judged += 1
         return
     found.rehearsed += 1

@@ -89,7 +89,12 @@ class Bases:
         facts = await self._recall(snapshot)
         if facts is None:
             return await self._reader.read_base(reference)
-        return replace(facts, ref=replace(facts.ref, revision=reference.revision))
+        return replace(
+            facts,
+            ref=replace(facts.ref, revision=reference.revision),
+            private=snapshot.private,
+            gated=snapshot.gated,
+        )
 
     async def canonical_name(self, repo_id: str) -> str:
         """The id that the Hub answers with after redirects; the id itself if it does not say."""

@@ -10,20 +10,22 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from registry import planning
-from registry.db import checkpoints, records
+from registry.db import checkpoints, records, visibility
 from registry.db.records import StoredRecord, at_commits
 from registry.db.session import Database
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.issues import CATALOGUE, Issue, make_issue
 from registry.domain.plan import PLANNER_VERSION
 from registry.domain.record import Record, Status, decide_status
-from registry.domain.refs import Reference
+from registry.domain.refs import Reference, Source
 from registry.errors import LoadplanError
 from registry.hub import Snapshot
 from registry.scanning.reading import Reading
 
 # Statuses that hold no answer about content, so that content read now is planned anew.
 _NOT_REUSED = frozenset({Status.QUEUED, Status.FAILED, Status.BLOCKED})
+# The Hub shows us no such repository.
+_NOT_SHOWN = "adapter-not-found"
 _BASE_MISSING = frozenset({"base-undeclared", "base-local-path", "base-not-found"})
 # How many recorded bases are tried, and how many are named, when an adapter's is not known.
 _BASES_TRIED, _BASES_OFFERED = 50, 5
@@ -120,9 +122,8 @@ def _without_base(connection: Connection, reading: Reading) -> Scanned:
     if reading.failure is not None:
         earlier = _earlier(connection, reading)
         if earlier is not None:
-            return Scanned(
-                reading.reference, earlier.record, reading.adapter, failure=reading.failure
-            )
+            record = _stale_if_moved(earlier.record, reading.adapter)
+            return Scanned(reading.reference, record, reading.adapter, failure=reading.failure)
         issues = (*issues, _failure_issue(reading.failure))
     issues = tuple(_with_offers(connection, reading.adapter, issue) for issue in issues)
     record = planning.plan_pair(
@@ -132,6 +133,12 @@ def _without_base(connection: Connection, reading: Reading) -> Scanned:
         base_ref=planning.unread_ref(reading.base_reference) if reading.base_reference else None,
     )
     return Scanned(reading.reference, record, reading.adapter)
+
+
+def _stale_if_moved(record: Record, adapter: AdapterFacts) -> Record:
+    """The earlier answer, as one for content that the branch asked for no longer has."""
+    moved = record.adapter.digest is not None and record.adapter.digest != adapter.ref.digest
+    return replace(record, status=Status.STALE) if moved and record.plan else record
 
 
 def _earlier(connection: Connection, reading: Reading) -> StoredRecord | None:
@@ -172,14 +179,39 @@ def _with_offers(connection: Connection, adapter: AdapterFacts, issue: Issue) ->
 def _save(session: Session, reading: Reading, answer: Scanned, scanned_at: datetime) -> Scanned:
     """Facts and record. Between planning and this moment another process may have learnt more of
     the same pair, by a rehearsal or a proof: then its answer stands."""
+    _note_access(session, reading, answer, scanned_at)
     if answer.adapter is not None:
         checkpoints.save_adapter(session, answer.adapter)
     if answer.base is not None:
         checkpoints.save_base(session, answer.base)
     if answer.failure is not None:
+        if answer.adapter is not None:
+            # Where the branch is now is known, though not what to say of it.
+            checkpoints.save_ref(session, answer.adapter.ref, seen_at=scanned_at)
         return answer
     if answer.base is not None:
         newer = _reused(session.connection(), reading)
         answer = answer if newer is None else replace(answer, record=newer)
     records.save_record(session, answer.record, scanned_at=scanned_at)
     return answer
+
+
+def _note_access(session: Session, reading: Reading, answer: Scanned, scanned_at: datetime) -> None:
+    """Who may see the repositories, said before anything of them is written.
+
+    An adapter that the Hub does not show us is missing or private, and it does not say which: its
+    name is kept from public view until it is read.
+    """
+    reference = reading.reference
+    if reference.source is Source.HUB and any(issue.code == _NOT_SHOWN for issue in reading.issues):
+        visibility.hide(session, reference.repo_id, access="missing", checked_at=scanned_at)
+    for facts in (answer.adapter, answer.base):
+        if facts is not None and facts.ref.source is Source.HUB:
+            visibility.note_access(
+                session,
+                facts.ref.repo_id,
+                access="readable",
+                private=facts.private,
+                gated=facts.gated,
+                checked_at=scanned_at,
+            )
