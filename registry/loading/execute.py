@@ -28,12 +28,13 @@ def execute(
 ) -> tuple[PeftModel, PreTrainedTokenizerBase | None]:
     """See `registry.loading.load_adapter`."""
     steps = steps_of(plan)
-    base_files = base_folder or files.base_folder(steps.base, token=token)
-    adapter_files = adapter_folder or files.adapter_folder(steps.adapter, token=token)
+    access = files.Access(token)
+    base_files = base_folder or files.base_folder(steps.base, access)
+    adapter_files = adapter_folder or files.adapter_folder(steps.adapter, access)
     tokenizer = None
     if steps.tokenizer is not None:
         local = adapter_folder if steps.tokenizer.of == "adapter" else base_folder
-        folder = local or files.tokenizer_folder(steps.tokenizer, token=token)
+        folder = local or files.tokenizer_folder(steps.tokenizer, access)
         tokenizer = load_tokenizer(steps.tokenizer, folder)
     base, _ = load_base(steps.base, base_files, device=device, device_map=device_map)
     model, _ = carry_out(base, steps, adapter_files)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -53,30 +54,35 @@ BASE_FILES = (*_WEIGHTS, *_CONFIGS, *_TOKENIZER)
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", *_TOKENIZER)
 
 
-def base_folder(step: LoadBase, *, token: str | None = None, cache: Path | None = None) -> Path:
+@dataclass(frozen=True)
+class Access:
+    """How the Hub is reached; None leaves a value to huggingface_hub's own settings."""
+
+    token: str | None = None
+    cache: Path | None = None
+    endpoint: str | None = None
+
+
+def base_folder(step: LoadBase, access: Access) -> Path:
     """The base's files of the allow-list at the plan's commit. Raises HubError."""
-    return _snapshot(step.repo_id, step.revision, BASE_FILES, token, cache)
+    return _snapshot(step.repo_id, step.revision, BASE_FILES, access)
 
 
-def adapter_folder(
-    step: LoadAdapter, *, token: str | None = None, cache: Path | None = None
-) -> Path:
+def adapter_folder(step: LoadAdapter, access: Access) -> Path:
     """The folder of the adapter itself, its sub-folder included. Raises HubError."""
     patterns: tuple[str, ...] = ADAPTER_FILES
     if step.subfolder:
         patterns = tuple(f"{_literal(step.subfolder)}/{name}" for name in ADAPTER_FILES)
-    folder = _snapshot(step.repo_id, step.revision, patterns, token, cache)
+    folder = _snapshot(step.repo_id, step.revision, patterns, access)
     return inside(folder, step.subfolder)
 
 
-def tokenizer_folder(
-    step: LoadTokenizer, *, token: str | None = None, cache: Path | None = None
-) -> Path:
+def tokenizer_folder(step: LoadTokenizer, access: Access) -> Path:
     """The folder of the tokenizer, its sub-folder included. Raises HubError."""
     patterns: tuple[str, ...] = (*_TOKENIZER, "config.json")
     if step.subfolder:
         patterns = tuple(f"{_literal(step.subfolder)}/{name}" for name in patterns)
-    folder = _snapshot(step.repo_id, step.revision, patterns, token, cache)
+    folder = _snapshot(step.repo_id, step.revision, patterns, access)
     return inside(folder, step.subfolder)
 
 
@@ -110,9 +116,7 @@ def _literal(name: str) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
-def _snapshot(
-    repo_id: str, revision: str, patterns: Iterable[str], token: str | None, cache: Path | None
-) -> Path:
+def _snapshot(repo_id: str, revision: str, patterns: Iterable[str], access: Access) -> Path:
     if looks_local(repo_id):
         folder = Path(repo_id)
         if not folder.is_dir():
@@ -124,8 +128,9 @@ def _snapshot(
                 repo_id,
                 revision=revision,
                 allow_patterns=list(patterns),
-                cache_dir=cache,
-                token=token,
+                cache_dir=access.cache,
+                token=access.token,
+                endpoint=access.endpoint,
             )
         )
     except GatedRepoError as error:

@@ -26,6 +26,14 @@ _INDICES = ".shira_indices"
 _REBUILT_TYPES = frozenset({"VBLORA"})
 
 
+# Where a gate may be left out, and why: nothing else ever makes one "not-applicable".
+NOT_APPLICABLE: Mapping[tuple[str, str], str] = {
+    ("effect", "TRAINABLE_TOKENS"): (
+        "every token it trains is new: the base has nothing to compare it with"
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Gate:
     outcome: str
@@ -42,6 +50,11 @@ def passed(figure: Any = None, reason: str | None = None) -> Gate:
 
 def failed(reason: str, figure: Any = None) -> Gate:
     return Gate("failed", figure, reason)
+
+
+def not_applicable(gate: str, kind: str) -> Gate:
+    """Raises KeyError for a gate and a PEFT type that are not in the table."""
+    return Gate("not-applicable", None, NOT_APPLICABLE[gate, kind])
 
 
 class Poison:

@@ -13,7 +13,14 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 
 from registry.loading.landing import Landing
-from workers.child.gates import Gate, failed, passed, peft_kind
+from workers.child.gates import (
+    NOT_APPLICABLE,
+    Gate,
+    failed,
+    not_applicable,
+    passed,
+    peft_kind,
+)
 from workers.child.probes import Probe, ProbeSite, expected_shape, make_effect_probe, read_output
 
 # Parts of a model that text alone does not reach.
@@ -122,8 +129,8 @@ def _judge(
     if difference > floor:
         zero = len(effect.zero_updates)
         return passed(difference, f"{zero} modules have a zero update" if zero else None)
-    if probe.ids_above and _only_trains_tokens(config):
-        return passed(0.0, "its trained tokens are all new: nothing below the base's rows differs")
+    if len(probe.ids_above) == len(site.trained_ids) > 0 and ("effect", kind) in NOT_APPLICABLE:
+        return not_applicable("effect", kind)
     return failed("the output is that of the base without the adapter", difference)
 
 
@@ -198,10 +205,6 @@ def _saved_differs(model: PeftModel) -> bool:
 
 def _biases_changed(landing: Landing) -> bool:
     return any(bool(landing.loaded[name].any()) for name in landing.loaded if name in landing.base)
-
-
-def _only_trains_tokens(config: Any) -> bool:
-    return peft_kind(config) == "TRAINABLE_TOKENS"
 
 
 def _compared(

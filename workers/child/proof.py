@@ -77,6 +77,11 @@ class Document:
         self.notes.append({"code": code, "message": message})
 
 
+def error_document(code: str, message: str, **figures: int) -> dict[str, Any]:
+    """A proof that could not be made, for a reason of ours."""
+    return Document("error", error={"code": code, "message": message, **figures}).to_json()
+
+
 def make_proof_base(
     model: PreTrainedModel, auto_class: str, unset: tuple[str, ...] = ()
 ) -> ProofBase:
@@ -92,8 +97,13 @@ def prove_adapter(base: ProofBase, steps: Steps, folder: Path) -> dict[str, Any]
             _prove(base, steps, folder, document)
     except Exception as error:
         if _is_ours(error):
+            peak = measure.peak_memory(base.model.device)
             document.outcome = "error"
-            document.error = {"code": _error_code(error), "message": _text(error)}
+            document.error = {
+                "code": _error_code(error),
+                "message": _text(error),
+                "needed_bytes": peak,
+            }
         else:
             document.gates.setdefault("landed", _refusal(error))
     if document.outcome != "error":
