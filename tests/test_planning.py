@@ -132,7 +132,7 @@ def test_without_a_base_the_adapters_own_files_decide_first():
     blocked = plan_pair(adapter(), None, (missing,))
     decided = plan_pair(adapter(problems=(own,)), None, (missing,))
     assert (blocked.status, decided.status) == (Status.BLOCKED, Status.INCOMPATIBLE)
-    assert {issue.code for issue in decided.issues} == {"weights-truncated", "base-not-found"}
+    assert {issue.code for issue in decided.issues} >= {"weights-truncated", "base-not-found"}
 
 
 def test_notes_on_the_choice_of_a_base_are_those_of_this_time():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from registry.domain.alone import judge_adapter
 from registry.domain.facts import AdapterFacts, BaseFacts
-from registry.domain.summary import compute_facts
 from registry.domain.issues import Issue, Severity, sorted_issues
 from registry.domain.plan import NaiveLoad, compute_plan
 from registry.domain.record import (
@@ -17,6 +17,7 @@ from registry.domain.record import (
     decide_status,
 )
 from registry.domain.refs import CheckpointRef, CommitSha, Reference, RepoId, Source, is_commit_sha
+from registry.domain.summary import compute_facts
 from registry.planning.choosing import DEFAULT_REVISION
 
 # Notes on how a base was chosen: they belong to the request, not to the content of the pair.
@@ -40,7 +41,7 @@ def plan_pair(
     for. `matched` is what the config's patterns match in the base (see `compute_plan`).
     """
     if base is None:
-        found = sorted_issues(adapter.problems + issues)
+        found = sorted_issues(judge_adapter(adapter) + issues)
         plan, naive = None, NaiveLoad("unknown")
     else:
         planned = compute_plan(adapter, base, matched)

@@ -243,6 +243,19 @@ def test_files_that_already_decide_come_before_a_missing_base(loadplan, hub):
     assert_explained(done, "weights-truncated", 1, "incompatible")
 
 
+def test_a_gated_base_does_not_hide_what_the_header_shows(loadplan, hub):
+    files = adapter_files(
+        config={"base_model_name_or_path": "tiny/gated-too"},
+        rename=lambda name: None if "q_proj.lora_B" in name else name,
+    )
+    hub.add_commit("tiny/gated-too", base_repository(tiny_base("tiny/gated-too")))
+    hub.set_gated("tiny/gated-too")
+    hub.add_commit("acme/halved", files)
+    done = check(loadplan, "acme/halved")
+    assert_explained(done, "tensors-missing", 1, "incompatible")
+    assert "base-gated" in done.codes
+
+
 # --- the caller and the machine ---
 
 
