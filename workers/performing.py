@@ -8,11 +8,14 @@ that whoever asked is answered.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
@@ -42,24 +45,34 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 # How long a job waits for the one that has taken its operation along.
 _HELD_PAUSE = 15.0
 _OVER = {"stage": "done"}
+# Any number that nobody else takes an advisory lock on.
+_SAVING_LOCK = 7_203_461_157
 
 
 class FencedDatabase(Database):
     """The same database for one attempt: writes begin by holding the operation.
 
-    Raises Superseded from every write once another attempt was taken.
+    With `turns`, writes also take turns, in this process and between processes. Scans share base,
+    layouts and configs, and would otherwise wait for each other in circles, each for a row that
+    another is adding. Raises Superseded from every write once another attempt was taken.
     """
 
-    def __init__(self, database: Database, attempt: Attempt) -> None:
+    def __init__(
+        self, database: Database, attempt: Attempt, turns: threading.Lock | None = None
+    ) -> None:
         super().__init__(database.writer, database.reader)
         self._attempt = attempt
+        self._turns = turns
 
     def write(self, work: Callable[[Session], T]) -> T:
-        def fenced(session: Session) -> T:
-            operations.hold(session, self._attempt)
-            return work(session)
+        with self._turns or nullcontext():
+            return super().write(lambda session: self._fenced(session, work))
 
-        return super().write(fenced)
+    def _fenced(self, session: Session, work: Callable[[Session], T]) -> T:
+        if self._turns is not None and self.dialect == "postgresql":
+            session.execute(sa.select(sa.func.pg_advisory_xact_lock(_SAVING_LOCK)))
+        operations.hold(session, self._attempt)
+        return work(session)
 
 
 @dataclass(frozen=True)
@@ -73,8 +86,9 @@ class Work:
     async def note(self, stage: str, **facts: object) -> None:
         """Say how far the work is. Raises Superseded."""
         progress = {"stage": stage, **facts}
+        noting = FencedDatabase(self.database, self.attempt)
         await asyncio.to_thread(
-            self.database.write, lambda session: operations.note(session, self.attempt, progress)
+            noting.write, lambda session: operations.note(session, self.attempt, progress)
         )
 
 
@@ -108,6 +122,7 @@ class Performer:
     executor_id: str
     living: Callable[[], set[str]]
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    turns: threading.Lock = field(default_factory=threading.Lock)
 
     async def perform(self, job: Job, body: Body) -> None:
         """Do one job to its end. What goes wrong in it ends its operation and is not raised."""
@@ -118,13 +133,12 @@ class Performer:
                 return
             operation, attempt = taken
             bound.info("job-taken", kind=operation.kind, attempt=attempt.number)
-            outcome = await self._run(Work(operation, attempt, self._fenced(attempt)), body)
+            turns = self.turns if job.queue is Queue.SCAN else None
+            fenced = FencedDatabase(self.database, attempt, turns)
+            outcome = await self._run(Work(operation, attempt, fenced), body)
             await self._insist(partial(self._store, job, operation, attempt, outcome))
         except Superseded:
             bound.warning("job-superseded")
-
-    def _fenced(self, attempt: Attempt) -> FencedDatabase:
-        return FencedDatabase(self.database, attempt)
 
     async def _run(self, work: Work, body: Body) -> Done | Handed:
         while True:
