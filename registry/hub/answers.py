@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 )
 
 # Public by the library's documentation, yet not in the module's __all__.
-from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
+from huggingface_hub.utils import hf_raise_for_status
 from yarl import URL
 
 from registry.domain.refs import shown

@@ -20,7 +20,7 @@ import aiohttp
 from huggingface_hub import constants
 
 # Public by the library's documentation, yet not in the module's __all__.
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import build_hf_headers
 from yarl import URL
 
 from registry.domain.refs import shown

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 # Public by the library's documentation, yet not in the module's __all__.
-from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import parse_ratelimit_headers
 
 # The Hub counts its API, its file resolvers and its pages apart.
 API, RESOLVERS, PAGES = "api", "resolvers", "pages"
