@@ -28,9 +28,11 @@ from registry.errors import LoadplanError
 from registry.hub import Reader, open_reader
 from registry.hub.patterns import match_modules
 from registry.jobs import APPLICATION, APPLICATION_VERSION, PORTABLE, SCHEMA, Job, Jobs, Queue
-from registry.sandbox import Isolation, choose_isolation
+from registry.sandbox import Isolation, choose_isolation, find_isolation
 from workers.liveness import Liveness, Pulse
 from workers.performing import Body, Performer
+from workers.proofs import ProveBody
+from workers.prove import Prover
 from workers.rehearsals import RehearseBody
 from workers.rehearse import Rehearser
 from workers.scan import ScanBody
@@ -40,7 +42,7 @@ log = structlog.get_logger("workers")
 # Starts of jobs over all workers, towards the Hub: its quotas are counted in windows of five
 # minutes, and the reader heeds them per request. A job of a crawl counts as one.
 _SCANS_PER_WINDOW, _WINDOW_SECONDS = 3000, 300.0
-_SCANS_AT_ONCE = 16
+_SCANS_AT_ONCE = 8
 _POLL_SECONDS = 0.25
 _DEVICE_POLL_SECONDS = 1.0
 _POOL = 5
@@ -72,6 +74,7 @@ class Engine:
             versions=_versions(),
         )
         self._pulse = pulse
+        self._device = device
         self.liveness = Liveness(database, self._jobs, worker, pulse)
         self._performer = Performer(database, self._jobs, self.executor_id, self.liveness.living)
         self._bodies: dict[Queue, Body] = {}
@@ -127,10 +130,23 @@ class Engine:
         if queue is Queue.SCAN:
             match = partial(match_modules, isolation=isolation)
             return ScanBody(self._open_reader, self._is_rehearsed, match)
+        if queue is Queue.PROVE:
+            return ProveBody(self._prover(), self._database, self._settings.proof_devices)
         self._rehearser = Rehearser(isolation)
         # Its imports take seconds, which the first one who asks need not wait for.
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
         return RehearseBody(self._rehearser)
+
+    def _prover(self) -> Prover:
+        """Proofs need bubblewrap, or the operator's word that the container is the sandbox."""
+        token = self._settings.hf_token
+        return Prover(
+            find_isolation(self._settings.sandbox),
+            self._settings.hf_home / "hub",
+            device=self._device,
+            token=token.get_secret_value() if token else None,
+            endpoint=self._settings.hf_endpoint,
+        )
 
     def _warm_up(self) -> None:
         assert self._rehearser is not None
