@@ -27,6 +27,7 @@ from registry.domain.tensors import Layout
 DEFAULT_DTYPE = "float32"
 # Tensors of the vocabulary's modules, each with its side.
 Sided = Sequence[tuple[FileTensor, Side]]
+_LORA_A, _LORA_B = Part.LORA_A, Part.LORA_B
 _LOADABLE = frozenset(LOADABLE_DTYPES.values())
 
 
@@ -54,11 +55,16 @@ def assemble(
     findings: Findings,
 ) -> Assembly:
     """Take the pair apart. Names without a certain meaning are noted in `findings`."""
-    modules = [parse_key(spec.name, config.peft_type).module for spec in layout]
+    modules = (parse_key(spec.name, config.peft_type).module for spec in layout)
     auto_class = choose_auto_class(config.task_type, base_config, modules)
     view = view_base(base, base_config, auto_class, has_head=has_output_head(auto_class))
     saved_root = make_saved_root(config)
     naming = name_tensors(layout, config, view, saved_root, findings)
+    adapted = frozenset(
+        key.module
+        for _, key in naming.tensors
+        if (part := key.part) is _LORA_A or part is _LORA_B or part in LORA_PARTS
+    )
     pair = Pair(
         config=config,
         base=view,
@@ -66,13 +72,9 @@ def assemble(
         targets=make_target_rule(config, base_config.model_type, matched),
         rank=make_rank_rule(config),
         saved_root=saved_root,
-        adapted=frozenset(
-            tensor.key.module for tensor in naming.tensors if tensor.key.part in LORA_PARTS
-        ),
+        adapted=adapted,
         nested=frozenset(
-            tensor.key.module
-            for tensor in naming.tensors
-            if tensor.key.base_layers and tensor.key.part in LORA_PARTS
+            key.module for _, key in naming.tensors if key.base_layers and key.part in LORA_PARTS
         ),
     )
     side_of = cache(view.side_of)

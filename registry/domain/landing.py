@@ -12,11 +12,12 @@ from registry.domain.expected import Expected
 from registry.domain.findings import FaultKind, Findings
 from registry.domain.issues import Severity
 from registry.domain.keys import Part
-from registry.domain.lora import check_lora_module
+from registry.domain.lora import check_lora_module, make_plain_check
 from registry.domain.pair import LORA_PARTS, FileTensor, Pair
 from registry.domain.saved import check_own_name, check_saved_complete, check_token_deltas
 
 _OWN_NAME = frozenset({Part.SAVED, Part.BIAS, Part.BASE_LAYER, Part.ORIGINAL})
+_LORA_A = Part.LORA_A
 _LAYER_NUMBER = re.compile(r"(.*?)\.(\d+)\.")
 # A pooler is in most encoder files, and left out by most task classes.
 _MAYBE_UNBUILT = ("pooler",)
@@ -25,21 +26,7 @@ _MAX_LAYER_DIGITS = 9
 
 def land_tensors(pair: Pair, expected: Expected, findings: Findings) -> None:
     """Judge every tensor of the file, then what the file ought to hold and does not."""
-    modules: dict[str, dict[tuple[Part, str], FileTensor]] = {}
-    is_lora = pair.is_lora
-    for tensor in pair.tensors:
-        key = tensor.key
-        if 0 in tensor.spec.shape:
-            findings.add("empty-tensors", tensor.spec.name, "has no values.", tensor.shape)
-            findings.fault(
-                FaultKind.MISMATCH, tensor.key.file_key, tensor.module, tensor.shape, None
-            )
-        elif key.part in LORA_PARTS and is_lora:
-            modules.setdefault(key.module, {})[key.part, key.leaf] = tensor
-        elif key.part in _OWN_NAME:
-            check_own_name(pair, expected, tensor, findings)
-        elif key.part not in (Part.PROMPT, Part.TOKEN_DELTA):
-            _check_other(pair, tensor, findings)
+    modules = _land_one_by_one(pair, expected, findings)
     if pair.config.peft_type != "LORA":
         findings.naive_unknown = True
     for module, parts in modules.items():
@@ -48,6 +35,40 @@ def land_tensors(pair: Pair, expected: Expected, findings: Findings) -> None:
     check_saved_complete(pair, expected, findings)
     _check_targets(pair, findings)
     _check_bias(pair, findings)
+
+
+def _land_one_by_one(
+    pair: Pair, expected: Expected, findings: Findings
+) -> dict[str, dict[tuple[Part, str], FileTensor]]:
+    """Judge what can be judged tensor by tensor; give back the LoRA parts of the other modules.
+
+    Tensors are sorted by name, so the two matrices of a layer stand side by side; where they are
+    what PEFT makes there is no more to say of them.
+    """
+    modules: dict[str, dict[tuple[Part, str], FileTensor]] = {}
+    is_lora, is_plain, last = pair.is_lora, make_plain_check(pair, expected), len(pair.tensors) - 1
+    decided = False
+    for place, tensor in enumerate(pair.tensors):
+        spec, key = tensor
+        if decided:
+            decided = False
+        elif (
+            key.part is _LORA_A
+            and is_plain is not None
+            and place < last
+            and is_plain(tensor, pair.tensors[place + 1])
+        ):
+            decided = True
+        elif 0 in spec.shape:
+            findings.add("empty-tensors", spec.name, "has no values.", spec.shape)
+            findings.fault(FaultKind.MISMATCH, key.file_key, key.module, spec.shape, None)
+        elif is_lora and key.part in LORA_PARTS:
+            modules.setdefault(key.module, {})[key.part, key.leaf] = tensor
+        elif key.part in _OWN_NAME:
+            check_own_name(pair, expected, tensor, findings)
+        elif key.part not in (Part.PROMPT, Part.TOKEN_DELTA):
+            _check_other(pair, tensor, findings)
+    return modules
 
 
 def _check_module(
@@ -129,14 +150,17 @@ def _check_targets(pair: Pair, findings: Findings) -> None:
         return
     if not _names_agree(pair):
         return
-    matrices = pair.base.names.matrices
-    wanted = [
+    adapted, names = pair.adapted, pair.base.names
+    others = [
         module
-        for module in (*matrices, *_unlisted_sides(pair))
-        if pair.targets.matches(module) and pair.base.has(module)
+        for module in (*names.matrices, *_unlisted_sides(pair))
+        if module not in adapted and pair.targets.matches(module) and pair.base.has(module)
     ]
+    found = bool(others) or any(
+        pair.targets.matches(module) and pair.base.has(module) for module in adapted
+    )
     absent = _absent_names(pair)
-    if not wanted and (absent or not pair.targets.names):
+    if not found and (absent or not pair.targets.names):
         listed = ", ".join(repr(name) for name in sorted(pair.targets.names))
         findings.add(
             "targets-not-found", "", f"This base has none of the target modules ({listed})."
@@ -151,8 +175,8 @@ def _check_targets(pair: Pair, findings: Findings) -> None:
             severity=Severity.INFO,
         )
     roots = {module.partition(".")[0] for module in pair.adapted}
-    for module in wanted:
-        if module in pair.adapted or pair.saved_root(module) is not None:
+    for module in others:
+        if pair.saved_root(module) is not None:
             continue
         if not pair.base.tree.exact and (
             module.partition(".")[0] not in roots or any(m in module for m in _MAYBE_UNBUILT)
@@ -165,6 +189,8 @@ def _check_targets(pair: Pair, findings: Findings) -> None:
 def _names_agree(pair: Pair) -> bool:
     """True when the names at hand tell something of the modules that the file adapts."""
     if pair.base.tree.exact:
+        return True
+    if pair.adapted and pair.adapted <= pair.base.names.weights.keys():
         return True
     known = [pair.base.has(module) for module in pair.adapted]
     return bool(known) and None not in known

@@ -6,7 +6,7 @@ embeddings A [r, rows], B [dim, r]; a DoRA magnitude has one value per output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from registry.domain.expected import Expected
@@ -18,6 +18,7 @@ from registry.domain.tensors import Shape
 # (part, leaf) -> the tensor of one module.
 Parts = Mapping[tuple[Part, str], FileTensor]
 
+_LORA_B = Part.LORA_B
 _A, _B = (Part.LORA_A, "weight"), (Part.LORA_B, "weight")
 _EMBEDDING_A, _EMBEDDING_B = (Part.LORA_EMBEDDING_A, ""), (Part.LORA_EMBEDDING_B, "")
 _B_BIAS = (Part.LORA_B, "bias")
@@ -44,8 +45,6 @@ def check_lora_module(
     pair: Pair, expected: Expected, module: str, parts: Parts, findings: Findings
 ) -> None:
     """Judge the LoRA tensors of a module that the base has, or may have, and the config targets."""
-    if _is_plain_fit(pair, expected, module, parts):
-        return
     _check_complete(pair, module, parts, findings)
     rank = _check_rank(pair, module, parts, findings)
     weight, naive = expected.planned(module), expected.naive(module)
@@ -57,18 +56,36 @@ def check_lora_module(
         _compare(wanted, findings)
 
 
-def _is_plain_fit(pair: Pair, expected: Expected, module: str, parts: Parts) -> bool:
-    """The common case in few steps: A and B of a linear layer, exactly as PEFT makes them."""
-    config, first, second = pair.config, parts.get(_A), parts.get(_B)
-    if first is None or second is None or len(parts) != 2 or config.peft_type != "LORA":
-        return False
-    weight, rank = pair.base.names.weights.get(module), pair.rank(module)
-    if config.use_dora or config.lora_bias or weight is None or len(weight) != 2:
-        return False
-    if module in expected.changing:
-        return False
-    fan_out, fan_in = weight[::-1] if pair.base.is_conv1d(module) else weight
-    return first.spec.shape == (rank, fan_in) and second.spec.shape == (fan_out, rank)
+def make_plain_check(
+    pair: Pair, expected: Expected
+) -> Callable[[FileTensor, FileTensor], bool] | None:
+    """A check of the common case in few steps: A and B of a linear layer that the config targets,
+    exactly as PEFT makes them. None where the config asks for more than these two.
+    """
+    config, weights, conv1d = pair.config, pair.base.names.weights, pair.base.names.conv1d
+    if config.peft_type != "LORA" or config.use_dora or config.lora_bias or pair.wraps_parameters:
+        return None
+    changing, rank_of, matches, nested = (
+        expected.changing,
+        pair.rank,
+        pair.targets.matches,
+        pair.nested,
+    )
+
+    def is_plain(first: FileTensor, second: FileTensor) -> bool:
+        (spec_a, key_a), (spec_b, key_b) = first, second
+        module = key_a.module
+        if key_b.module != module or key_b.part is not _LORA_B or key_b.leaf != "weight":
+            return False
+        weight = weights.get(module)
+        if weight is None or len(weight) != 2 or module in changing or module in nested:
+            return False
+        rank = rank_of(module)
+        fan_out, fan_in = weight[::-1] if module in conv1d else weight
+        fits = spec_a.shape == (rank, fan_in) and spec_b.shape == (fan_out, rank)
+        return fits and matches(module) is True
+
+    return is_plain
 
 
 def _check_complete(pair: Pair, module: str, parts: Parts, findings: Findings) -> None:

@@ -17,6 +17,7 @@ from registry.domain.tensors import Layout, TensorSpec
 # Parts that are parameters under their own name, so a wrapped module moves them to `base_layer`.
 _OWN_NAME = frozenset({Part.SAVED, Part.BIAS})
 _ORIGINAL = ".original_module."
+_LORA_A, _LORA_B = Part.LORA_A, Part.LORA_B
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,20 @@ def name_tensors(
     The untrained original beside a saved module is dropped too: nothing reads it.
     """
     peft_type = config.peft_type
-    keys = {spec.name: parse_key(spec.name, peft_type) for spec in layout}
-    doubtful = [key for key in keys.values() if not _is_certain(key, base)]
+    tensors: list[FileTensor] = []
+    doubtful: list[AdapterKey] = []
+    weights = base.names.weights
+    for spec in layout:
+        key = parse_key(spec.name, peft_type)
+        tensors.append(FileTensor(spec, key))
+        # The common case is decided without another call.
+        matrix = key.part is _LORA_A or key.part is _LORA_B
+        plain = matrix and key.canonical == spec.name and key.module in weights
+        if not plain and not _is_certain(key, base):
+            doubtful.append(key)
     if not doubtful:
-        return Naming(tuple([FileTensor(spec, keys[spec.name]) for spec in layout]), {}, ())
+        return Naming(tuple(tensors), {}, ())
+    keys = {tensor.spec.name: tensor.key for tensor in tensors}
     adapted = {key.module for key in keys.values() if key.part in LORA_PARTS}
     targets: dict[str, str | None] = {name: name for name in keys}
     for key in doubtful:
@@ -69,7 +80,7 @@ def name_tensors(
 
 
 def _is_certain(key: AdapterKey, base: BaseView) -> bool:
-    """The common case: a tensor that only an adapter has, named as PEFT names it."""
+    """A tensor that only an adapter has, named as PEFT names it."""
     return (
         key.part in LORA_PARTS
         and key.canonical == key.file_key

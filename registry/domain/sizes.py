@@ -42,8 +42,7 @@ _HEADS = _TASK_HEADS | {
     *{"vocab_projector", "vocab_transform", "vocab_layer_norm"},
     *{"generator_predictions", "generator_lm_head", "discriminator_predictions"},
 }
-# Parts whose first dimension is the rank.
-_RANKED = frozenset({Part.LORA_A, Part.LORA_EMBEDDING_A})
+_LORA_A, _LORA_B, _LORA_EMBEDDING_A = Part.LORA_A, Part.LORA_B, Part.LORA_EMBEDDING_A
 # Parts that are the adapter's by their name alone.
 _OWNED = LORA_PARTS | {Part.TOKEN_DELTA, Part.OTHER, Part.PROMPT}
 
@@ -77,13 +76,14 @@ def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | No
     adapter = biases = file_bytes = rank = 0
     full: list[FileTensor] = []
     for tensor in pair.tensors:
-        count = prod(tensor.spec.shape)
-        file_bytes += count * _FILE_BYTES.get(tensor.spec.dtype, 1)
-        part = tensor.key.part
-        if part in _OWNED:
+        spec, key = tensor
+        count = prod(spec.shape)
+        file_bytes += count * _FILE_BYTES.get(spec.dtype, 1)
+        part = key.part
+        if part is _LORA_A or part is _LORA_B or part in _OWNED:
             adapter += count
-            if part in _RANKED and tensor.spec.shape:
-                rank = max(rank, tensor.spec.shape[0])
+            if (part is _LORA_A or part is _LORA_EMBEDDING_A) and spec.shape:
+                rank = max(rank, spec.shape[0])
             continue
         if _is_saved(pair, tensor):
             adapter += count
