@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.answering import answering, finish, warn_of
+from registry.cli.enqueuing import enqueue_batches, is_shared
 from registry.cli.exits import Exit
 from registry.cli.opening import (
     JSON_HELP,
@@ -43,6 +44,10 @@ def crawl(
     with answering(as_json=as_json):
         settings = load_settings()
         with opened_database(settings) as database:
+            if is_shared(database, ()):
+                queued = asyncio.run(_enqueue(settings, database, author, base, limit))
+                _say_enqueued(*queued, as_json=as_json)
+                return
             counts = asyncio.run(_crawl(settings, database, author, base, limit))
         document = {status.value: counts[status] for status in Status if counts[status]}
         if as_json:
@@ -51,6 +56,20 @@ def crawl(
             words = ", ".join(f"{count} {status}" for status, count in document.items())
             typer.echo(words or "nothing listed")
     finish(Exit.FAILURE if counts[Status.FAILED] else Exit.MEETS)
+
+
+def _say_enqueued(adapters: int, batches: int, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"queued": adapters, "operations": batches})
+    else:
+        typer.echo(f"{adapters} queued in {batches} operations")
+
+
+async def _enqueue(
+    settings: Settings, database: Database, author: str | None, base: str | None, limit: int | None
+) -> tuple[int, int]:
+    async with opened_reader(settings, database) as reader:
+        return await enqueue_batches(database, _listed(reader, author, base, limit))
 
 
 async def _crawl(

@@ -14,6 +14,7 @@ from registry.cli import (
     listing,
     migrate,
     plan,
+    prove,
     scan,
     serve,
     tensors,
@@ -40,6 +41,7 @@ app.command("plan")(plan.plan)
 app.command("tensors")(tensors.tensors)
 app.command("list")(listing.list_records)
 app.command("scan")(scan.scan)
+app.command("prove")(prove.prove)
 app.command("crawl")(crawl.crawl)
 app.command("serve")(serve.serve)
 app.command("work")(work.work)

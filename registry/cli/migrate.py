@@ -15,6 +15,10 @@ def migrate() -> None:
 
         before = current(settings.database_url)
         upgrade(settings.database_url)
+        # The engine's tables are not Alembic's: they are made and migrated by the engine.
+        from registry.jobs import prepare
+
+        prepare(settings.database_url)
         after = current(settings.database_url)
         if before == after:
             print_message("note", f"The database is at migration {after}; nothing was to be done.")

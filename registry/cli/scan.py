@@ -16,6 +16,7 @@ from registry.cli.asking import (
     open_client,
     server_of,
 )
+from registry.cli.enqueuing import enqueue_scans, is_shared
 from registry.cli.exits import exit_of_records
 from registry.cli.opening import (
     BASE_HELP,
@@ -54,12 +55,21 @@ def scan(
         if asked_server is not None:
             records = _ask(settings, asked_server, asked, parse_base(base), wait)
         else:
-            with opened_database(settings) as database:
-                found = scan_all(settings, database, asked, parse_base(base))
-            records = [each.record for each in found]
+            records = _scan(settings, asked, parse_base(base), wait)
         _show(records, as_json=as_json)
         code = exit_of_records(records)
     finish(code)
+
+
+def _scan(
+    settings: Settings, references: Sequence[Reference], base: Reference | None, wait: float
+) -> list[Record]:
+    """In this process on SQLite; on PostgreSQL workers do it."""
+    with opened_database(settings) as database:
+        if is_shared(database, (*references, base)):
+            return enqueue_scans(database, references, base, wait)
+        found = scan_all(settings, database, references, base)
+    return [each.record for each in found]
 
 
 def _ask(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from registry.cli.answering import answering
 from registry.cli.opening import load_settings, opened_database
+from registry.cli.rehearsing import missing_packages
 from registry.cli.terminal import print_message
 
 if TYPE_CHECKING:
+    from registry.config import Settings
     from registry.db.session import Database
+
+_DRAIN_SECONDS = 10
 
 
 def serve(
@@ -34,14 +40,45 @@ def serve(
         with opened_database(settings) as database:
             _say_if_without_tokens(database)
             print_message("note", f"Serving on http://{settings.host}:{settings.port}")
-            uvicorn.run(
-                create_app(settings, database=database),
-                host=settings.host,
-                port=settings.port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-            )
+            with _working(settings, database):
+                uvicorn.run(
+                    create_app(settings, database=database),
+                    host=settings.host,
+                    port=settings.port,
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    # Streams of events would otherwise be waited for until their readers leave.
+                    timeout_graceful_shutdown=_DRAIN_SECONDS,
+                )
+
+
+@contextmanager
+def _working(settings: Settings, database: Database) -> Iterator[None]:
+    """On the embedded database this process does the jobs too, so that one command is a service.
+
+    On PostgreSQL `loadplan work` does, on as many machines as there are.
+    """
+    if database.dialect != "sqlite":
+        yield
+        return
+    from registry import logs
+    from registry.jobs import Queue, prepare
+    from workers.engine import Engine
+
+    logs.configure()
+    prepare(settings.database_url)
+    queues = [Queue.SCAN]
+    if missing_packages():
+        print_message("note", "Scans are not rehearsed here: the runner extra is not installed.")
+    else:
+        queues.append(Queue.REHEARSE)
+    engine = Engine(settings, database, queues)
+    engine.start()
+    try:
+        yield
+    finally:
+        engine.stop()
 
 
 def _say_if_without_tokens(database: Database) -> None:
