@@ -25,16 +25,19 @@ from tests.hub.quotas import Quotas
 from tests.hub.server import LocalHub
 
 ROOT = Path(__file__).resolve().parents[2]
+_WEIGHTS = r"\.(safetensors|bin)$"
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What was answered since the last reset: hops to the Hub, to the CDN, bytes of bodies."""
+    """What was answered since the last reset: hops to the Hub, to the CDN, bytes of bodies, and
+    the largest answer out of a file of weights."""
 
     hub_requests: int
     cdn_requests: int
     hub_bytes: int
     cdn_bytes: int
+    largest_of_weights: int = 0
 
 
 def measure_traffic(hub: LocalHub) -> Traffic:
@@ -43,6 +46,7 @@ def measure_traffic(hub: LocalHub) -> Traffic:
         hub.log.count(host="cdn"),
         hub.log.bytes_sent(host="hub"),
         hub.log.bytes_sent(host="cdn"),
+        max((entry.bytes_sent for entry in hub.log.select(path=_WEIGHTS)), default=0),
     )
 
 

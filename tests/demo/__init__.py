@@ -1,0 +1,1 @@
+"""`make demo`: the product from end to end, on a Hub that runs on loopback."""
