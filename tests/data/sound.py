@@ -72,6 +72,11 @@ def input_alone(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {n: t for n, t in without_duplicates(tensors).items() if "lm_head" not in n}
 
 
+def finer_than_bf16(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As training in mixed precision saves them: float32 values that bfloat16 cannot hold."""
+    return {name: tensor * (1 + 2**-10) for name, tensor in tensors.items()}
+
+
 def with_adapter_name(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """`.default.` left in, as a plain torch.save of the state dict has it; PEFT takes it."""
     return {
@@ -115,7 +120,12 @@ LORA_KINDS = (
     Kind("llama-lora-adapter-name", "llama", lora(), edit=with_adapter_name),
     Kind("llama-saved-both", "llama", lora(modules_to_save=BOTH)),
     Kind(
-        "llama-saved-fp32-on-bf16", "llama", lora(modules_to_save=BOTH), dtype=BF16, file_dtype=F32
+        "llama-saved-fp32-on-bf16",
+        "llama",
+        lora(modules_to_save=BOTH),
+        dtype=BF16,
+        file_dtype=F32,
+        edit=finer_than_bf16,
     ),
     Kind(
         "llama-saved-head-untouched",

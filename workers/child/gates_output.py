@@ -22,9 +22,8 @@ from workers.child.gates import (
     peft_kind,
 )
 from workers.child.probes import Probe, ProbeSite, expected_shape, make_effect_probe, read_output
+from workers.child.towers import is_tower, show_image
 
-# Parts of a model that text alone does not reach.
-_TOWERS = ("vision", "visual", "image", "audio", "speech", "video", "multi_modal", "mm_projector")
 # A longer probe reaches the experts that a short one was not routed to.
 _LENGTHS = (16, 96)
 # Types that multiply the base's weights: with nothing learned they differ by rounding alone.
@@ -37,7 +36,6 @@ class Effect:
     """What the effect gate found out beside its verdict."""
 
     gate: Gate
-    output: torch.Tensor | None = None
     repeat_max_diff: float = 0.0
     not_exercised: list[str] = field(default_factory=list)
     zero_updates: list[str] = field(default_factory=list)
@@ -81,54 +79,82 @@ def check_unset(
 
 def check_effect(model: PeftModel, site: ProbeSite, landing: Landing) -> Effect:
     """The output differs from the same model without the adapter, and every adapted module ran."""
-    probe = make_effect_probe(site)
-    idle: list[str] = []
-    for length in _LENGTHS:
-        probe = make_effect_probe(site, length)
-        with _watched(model) as ran:
-            on = run(model, site, probe)
-        idle = sorted(name for name, times in ran.items() if not times)
-        if not [name for name in idle if not _is_tower(name)]:
-            break
+    probe, on, ran = _probe_all_modules(model, site)
     again = run(model, site, probe)
     with model.disable_adapter():
         off = run(model, site, probe)
-    effect = Effect(passed(), on, _largest(on - again))
-    effect.not_exercised = [name for name in idle if _is_tower(name)]
-    asleep = [name for name in idle if not _is_tower(name)]
-    effect.zero_updates = find_zero_updates(model)
-    effect.gate = _judge(model, site, probe, landing, _compared(on, off, probe), asleep, effect)
+    effect = Effect(passed(), _largest(on - again), zero_updates=find_zero_updates(model))
+    idle = sorted(name for name, times in ran.items() if not times)
+    seen_difference = 0.0
+    if any(is_tower(name) for name in idle):
+        idle, seen_difference = _look_at_towers(model, site, idle)
+    effect.not_exercised = [name for name in idle if is_tower(name)]
+    asleep = [name for name in idle if not is_tower(name)]
+    refusal = _refuse_values(model, landing, peft_kind(site.peft_config), asleep)
+    effect.gate = refusal or _compare(model, site, probe, on, off, seen_difference)
+    if effect.zero_updates and effect.gate.outcome == "passed":
+        reason = f"{len(effect.zero_updates)} modules have a zero update"
+        effect.gate = passed(effect.gate.figure, reason)
     return effect
 
 
-def _judge(
-    model: PeftModel,
-    site: ProbeSite,
-    probe: Probe,
-    landing: Landing,
-    compared: tuple[torch.Tensor, torch.Tensor],
-    asleep: list[str],
-    effect: Effect,
-) -> Gate:
-    config = site.peft_config
-    kind = peft_kind(config)
+def _probe_all_modules(
+    model: PeftModel, site: ProbeSite
+) -> tuple[Probe, torch.Tensor, dict[str, int]]:
+    """The shortest probe that every adapted module beside the towers ran for, else the longest."""
+    for length in _LENGTHS:
+        probe = make_effect_probe(site, length)
+        with _watched(model) as calls:
+            output = run(model, site, probe)
+        if all(times or is_tower(name) for name, times in calls.items()):
+            break
+    return probe, output, calls
+
+
+def _look_at_towers(model: PeftModel, site: ProbeSite, idle: list[str]) -> tuple[list[str], float]:
+    """What is still idle after a dummy image, and how far the adapter changes its features."""
+    with _watched(model) as ran:
+        on = show_image(model, site)
+    if on is None:
+        return idle, 0.0
+    with model.disable_adapter():
+        off = show_image(model, site)
+    difference = _largest(on - off) if off is not None and on.shape == off.shape else 0.0
+    return [name for name in idle if not ran[name]], difference
+
+
+def _refuse_values(model: PeftModel, landing: Landing, kind: str, asleep: list[str]) -> Gate | None:
+    """A failed gate for what the values and the calls alone decide."""
     if not any(bool(tensor.any()) for tensor in landing.file.values()):
         return failed("no update: every tensor of the file is zero", 0.0)
     if asleep:
         return failed(f"adapted modules that never ran: {', '.join(asleep[:10])}", len(asleep))
     if not has_update(model, landing, kind):
         return failed("no update: what the file would add to the base is zero everywhere", 0.0)
-    on, off = compared
-    difference = _largest(on - off)
-    floor = 0.0
-    if kind in _MULTIPLYING_TYPES or getattr(config, "use_dora", False):
-        floor = _MULTIPLIED_NOISE * torch.finfo(torch.float32).eps * _largest(off)
-        floor = max(floor, _largest(off) * _dtype_noise(model))
+    return None
+
+
+def _compare(
+    model: PeftModel,
+    site: ProbeSite,
+    probe: Probe,
+    on: torch.Tensor,
+    off: torch.Tensor,
+    seen_difference: float,
+) -> Gate:
+    on, off = _compared(on, off, probe)
     if bool(torch.isnan(off).any()):
         return failed("the output of the base without the adapter is not finite")
+    config = site.peft_config
+    kind = peft_kind(config)
+    difference, floor = _largest(on - off), 0.0
+    if kind in _MULTIPLYING_TYPES or getattr(config, "use_dora", False):
+        noise = max(_MULTIPLIED_NOISE * torch.finfo(torch.float32).eps, _dtype_noise(model))
+        floor = noise * _largest(off)
     if difference > floor:
-        zero = len(effect.zero_updates)
-        return passed(difference, f"{zero} modules have a zero update" if zero else None)
+        return passed(difference)
+    if seen_difference > 0.0:
+        return passed(seen_difference, "seen in the features of a dummy image, not in text")
     if len(probe.ids_above) == len(site.trained_ids) > 0 and ("effect", kind) in NOT_APPLICABLE:
         return not_applicable("effect", kind)
     return failed("the output is that of the base without the adapter", difference)
@@ -226,10 +252,6 @@ def _largest(tensor: torch.Tensor) -> float:
 def _dtype_noise(model: PeftModel) -> float:
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     return float(torch.finfo(dtype).eps) if dtype != torch.float32 else 0.0
-
-
-def _is_tower(name: str) -> bool:
-    return any(word in name for word in _TOWERS)
 
 
 @contextmanager
