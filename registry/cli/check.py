@@ -20,6 +20,7 @@ from registry.cli.opening import (
 from registry.cli.rehearsing import rehearse
 from registry.cli.scanning import scan_one
 from registry.cli.terminal import output, print_json
+from registry.cli.work import DeviceName
 from registry.domain.record import Record, Status
 from registry.domain.refs import parse_reference
 
@@ -31,18 +32,31 @@ def check(
         Requirement | None,
         typer.Option(help="What exit code 0 takes. Default: rehearsed; compatible with --server."),
     ] = None,
+    proven: Annotated[
+        bool, typer.Option("--prove", help="Also load it with real weights, and require that.")
+    ] = False,
+    device: Annotated[
+        DeviceName, typer.Option(help="Where --prove runs, when it runs here.")
+    ] = DeviceName.CPU,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
     server: Annotated[str | None, typer.Option(metavar="URL", help=SERVER_HELP)] = None,
     wait: Annotated[float, typer.Option(min=0, metavar="S", help=WAIT_HELP)] = DEFAULT_WAIT,
 ) -> None:
     """Record, plan and rehearse an adapter; say what stands against it."""
+    from registry.cli.prove import prove_here, prove_there
+
     with answering(as_json=as_json):
         settings = load_settings()
         asked_server = server_of(settings, server)
         asked, asked_base = parse_reference(reference, allow_local=True), parse_base(base)
         if asked_server is not None:
             needed = require or Requirement.COMPATIBLE
-            record = ask_record(settings, asked_server, asked, asked_base, wait)
+            ask = prove_there if proven else ask_record
+            record = ask(settings, asked_server, asked, asked_base, wait)
+        elif proven:
+            needed = require or Requirement.COMPATIBLE
+            with opened_database(settings) as database:
+                record = prove_here(settings, database, asked, asked_base, device.value)
         else:
             needed = require or Requirement.REHEARSED
             with opened_database(settings) as database:

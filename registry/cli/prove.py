@@ -57,7 +57,7 @@ def prove(
         asked, asked_base = parse_reference(reference, allow_local=True), parse_base(base)
         asked_server = server_of(settings, server)
         if asked_server is not None:
-            record = _ask_server(settings, asked_server, asked, asked_base, wait)
+            record = prove_there(settings, asked_server, asked, asked_base, wait)
         else:
             with opened_database(settings) as database:
                 if is_shared(database, (asked, asked_base)):
@@ -117,7 +117,7 @@ def prove_here(
     return record_proof(record, proof, accepted=accepted)
 
 
-def _ask_server(
+def prove_there(
     settings: Settings,
     server: str,
     reference: Reference,
