@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -52,6 +53,9 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """The console script. A fault of ours exits 5: exit code 1 is a word about an adapter."""
+    if not sys.stderr.isatty():
+        # Progress bars are for people; the Hub's client draws its own unless told.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app(prog_name="loadplan")
     except KeyboardInterrupt:
