@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from registry.domain.adapter_config import AdapterConfig
@@ -133,6 +133,7 @@ def _settle(
     by_target: dict[str, TensorSpec] = {}
     renames: dict[str, str] = {}
     dropped: list[str] = []
+    contradicting: set[str] = set()
     # Tensors that already have the right name come first, so a copy never displaces them.
     for spec in sorted(layout, key=lambda spec: (targets[spec.name] != spec.name, spec.name)):
         target = targets[spec.name]
@@ -153,6 +154,8 @@ def _settle(
         elif (kept.shape, kept.dtype) == (spec.shape, spec.dtype):
             dropped.append(spec.name)
         else:
+            # Which of the two is meant nobody can say; the standard name alone is judged further.
+            contradicting.add(spec.name)
             findings.add(
                 "key-names-nonstandard",
                 spec.name,
@@ -163,12 +166,10 @@ def _settle(
             )
     dropped += [name for name, twin in originals.items() if twin in by_target]
     _report(renames, dropped, findings)
-    for target in renames.values():
-        key = parse_key(target, peft_type)
-        if key.part in _OWN_NAME and saved_root(key.module) is not None:
-            # PEFT looks a saved module up by its plain name, and raises KeyError.
-            findings.fault(FaultKind.KEY_ERROR, target, key.module)
-    gone = set(dropped)
+    _note_key_errors(
+        [parse_key(name, peft_type) for name in renames.values()], saved_root, findings
+    )
+    gone = contradicting.union(dropped)
     tensors = tuple(
         FileTensor(spec, parse_key(renames.get(spec.name, spec.name), peft_type))
         for spec in layout
@@ -180,6 +181,15 @@ def _settle(
         if spec.name in gone and spec.name in originals
     )
     return Naming(tensors, renames, tuple(sorted(dropped)), unread)
+
+
+def _note_key_errors(
+    targets: Iterable[AdapterKey], saved_root: Callable[[str], str | None], findings: Findings
+) -> None:
+    """PEFT looks a saved module up by its plain name, and raises KeyError for any other."""
+    for key in targets:
+        if key.part in _OWN_NAME and saved_root(key.module) is not None:
+            findings.fault(FaultKind.KEY_ERROR, key.file_key, key.module)
 
 
 def _report(renames: dict[str, str], dropped: list[str], findings: Findings) -> None:
