@@ -123,22 +123,31 @@ class Performer:
     living: Callable[[], set[str]]
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     turns: threading.Lock = field(default_factory=threading.Lock)
+    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def perform(self, job: Job, body: Body) -> None:
         """Do one job to its end. What goes wrong in it ends its operation and is not raised."""
-        bound = log.bind(operation_id=job.operation_id)
+        suspect = await self._insist(partial(self._is_suspect, job))
         try:
-            taken = await self._insist(partial(self._take, job))
-            if taken is None:
-                return
-            operation, attempt = taken
-            bound.info("job-taken", kind=operation.kind, attempt=attempt.number)
-            turns = self.turns if job.queue is Queue.SCAN else None
-            fenced = FencedDatabase(self.database, attempt, turns)
-            outcome = await self._run(Work(operation, attempt, fenced), body)
-            await self._insist(partial(self._store, job, operation, attempt, outcome))
+            # A job whose worker died before may have killed it. One at a time, these take nobody
+            # with them, and whoever was only beside one gets through.
+            async with self.suspects if suspect else nullcontext():
+                await self._perform(job, body)
         except Superseded:
-            bound.warning("job-superseded")
+            log.warning("job-superseded", operation_id=job.operation_id)
+
+    async def _perform(self, job: Job, body: Body) -> None:
+        taken = await self._insist(partial(self._take, job))
+        if taken is None:
+            return
+        operation, attempt = taken
+        log.info(
+            "job-taken", operation_id=operation.id, kind=operation.kind, attempt=attempt.number
+        )
+        turns = self.turns if job.queue is Queue.SCAN else None
+        fenced = FencedDatabase(self.database, attempt, turns)
+        outcome = await self._run(Work(operation, attempt, fenced), body)
+        await self._insist(partial(self._store, job, operation, attempt, outcome))
 
     async def _run(self, work: Work, body: Body) -> Done | Handed:
         while True:
@@ -165,6 +174,10 @@ class Performer:
             except DatabaseUnavailable:
                 await self.pause(delay)
                 delay = min(delay * 2, _LONGEST_PAUSE)
+
+    def _is_suspect(self, job: Job, session: Session) -> bool:
+        operation = operations.load_operation(session.connection(), job.operation_id)
+        return operation is not None and operation.attempts > job.spent
 
     def _take(self, job: Job, session: Session) -> tuple[Operation, Attempt] | None:
         operation = operations.load_operation(session.connection(), job.operation_id)

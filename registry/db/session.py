@@ -23,6 +23,9 @@ T = TypeVar("T")
 # Another process may hold the file's write lock; the job engine waits as long on the same file.
 _BUSY_SECONDS = 30
 _CONNECT_SECONDS = 5
+# A process that is stopped, or a machine that is gone, inside a transaction holds its locks no
+# longer: whoever takes its work over waits for them. No transaction of ours waits on anything else.
+_IDLE_MILLISECONDS = 10_000
 # serialization_failure and deadlock_detected: nothing was written, the same work may be done again.
 _WORTH_REPEATING = frozenset({"40001", "40P01"})
 _ATTEMPTS = 5
@@ -122,7 +125,11 @@ def open_database(url: str) -> Database:
         max_overflow=8,
         pool_timeout=_BUSY_SECONDS,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "loadplan"},
+        connect_args={
+            "connect_timeout": _CONNECT_SECONDS,
+            "application_name": "loadplan",
+            "options": f"-c idle_in_transaction_session_timeout={_IDLE_MILLISECONDS}",
+        },
     )
     return Database(writer, writer.execution_options(isolation_level="AUTOCOMMIT"))
 
