@@ -58,11 +58,10 @@ def imports(path):
             yield node.module
 
 
-def tracked_files():
-    """What a clone would hold; files that git ignores or does not know yet are not the house."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, text=True
-    )
+def house_files():
+    """What a clone holds, or will: files that git ignores are not the house."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, check=False, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
@@ -133,7 +132,7 @@ def test_only_the_session_commits():
 
 
 def test_nothing_is_left_unfinished():
-    found = [named(path) for path in tracked_files() if UNFINISHED.search(text_of(path))]
+    found = [named(path) for path in house_files() if UNFINISHED.search(text_of(path))]
     assert found == []
 
 
@@ -145,7 +144,7 @@ def test_no_check_is_switched_off_without_its_name():
 def test_no_file_names_a_place_on_somebodys_machine():
     found = {
         named(path): match.group()
-        for path in tracked_files()
+        for path in house_files()
         if (match := HOME_PATH.search(text_of(path)))
     }
     assert found == {}
@@ -224,7 +223,7 @@ def unpacked_wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for path in tracked_files():
+    for path in house_files():
         copy = source / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -246,7 +245,7 @@ def unpacked_wheel(tmp_path_factory):
 def test_the_wheel_holds_every_module_migration_template_and_static_file(unpacked_wheel):
     needed = {
         path.relative_to(ROOT)
-        for path in tracked_files()
+        for path in house_files()
         if path.relative_to(ROOT).parts[0] in PACKAGES and "__pycache__" not in path.parts
     }
     missing = {str(path) for path in needed if not (unpacked_wheel / path).is_file()}
