@@ -27,8 +27,8 @@ def populate(hub: LocalHub) -> None:
     for number, repo_id in enumerate((FIRST, *PLAIN)):
         rank, rows = 4 * (number % LAYOUTS + 1), 32000 + number % LAYOUTS
         lora = Lora(rank=rank, targets=TARGETS, input_rows=rows, output_rows=rows, dtype="BF16")
-        # Two equal files have equal content ids; a note in the config keeps the adapters apart.
-        hub.add_commit(repo_id, lora_adapter(base, lora, config={"inference_mode": True}))
+        # Equal headers, and another content each: the alpha is its own.
+        hub.add_commit(repo_id, lora_adapter(base, lora, config={"lora_alpha": number}))
     for number, repo_id in enumerate(WORDY):
         tokenizer = tokenizers[number % TOKENIZERS]
         lora = Lora(rank=8, targets=TARGETS, dtype="BF16")
