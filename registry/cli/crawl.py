@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
@@ -41,6 +40,8 @@ def crawl(
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Record the adapters that the Hub lists. Exit code 5 when some could not be read."""
+    import asyncio
+
     with answering(as_json=as_json):
         settings = load_settings()
         with opened_database(settings) as database:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -66,6 +64,9 @@ def _look(settings: Settings, *, as_json: bool) -> Exit:
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
+    import asyncio
+    from importlib.metadata import PackageNotFoundError, version
+
     yield Finding("python", "ok", f"{platform.python_version()} on {sys.platform}")
     yield _database(settings)
     yield asyncio.run(_hub(settings))

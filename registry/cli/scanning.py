@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,8 @@ def scan_one(
     settings: Settings, database: Database, reference: Reference, base: Reference | None
 ) -> Scanned:
     """Scan, and say on stderr when an earlier record answers for a Hub that could not."""
+    import asyncio
+
     scanned = asyncio.run(_scan_one(settings, database, reference, base))
     if scanned.failure is not None:
         warn_of(scanned.failure)
@@ -41,6 +42,8 @@ def scan_all(
     base: Reference | None,
 ) -> list[Scanned]:
     """Scan many, counted on a terminal, given back in the order of the references."""
+    import asyncio
+
     found = asyncio.run(_scan_all(settings, database, references, base))
     order = {(each.source, each.repo_id): place for place, each in enumerate(references)}
     found.sort(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +46,8 @@ def create(
     """Make a token. It alone is printed on stdout, now and never again."""
     with answering():
         settings = load_settings()
+        import secrets
+
         from registry.db.tokens import create_token
 
         granted, patterns = checked_scopes(scope), checked_patterns(sees or ())
