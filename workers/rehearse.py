@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from registry.domain.adapter_config import AdapterConfig
+from registry.domain.base_model import BaseConfig
+from registry.domain.classes import choose_auto_class
 from registry.domain.facts import AdapterFacts, BaseFacts
+from registry.domain.keys import parse_key
 from registry.domain.steps import LoadBase, Plan
 from registry.domain.tensors import Layout, TensorSpec
 from registry.errors import ChildFailed, InvalidRequest
@@ -21,16 +25,6 @@ _SECONDS = 60.0
 _MEMORY_BYTES = 6 << 30
 _OUTPUT_BYTES = 64 << 20
 _MOST_TENSORS = 200_000
-# The base class of each task, for a pair that has no plan to say it.
-_TASK_CLASSES: Mapping[str, str] = {
-    "CAUSAL_LM": "AutoModelForCausalLM",
-    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-    "FEATURE_EXTRACTION": "AutoModel",
-}
-
 RunOutcome = Literal["landed", "faults", "raises", "unknown"]
 
 
@@ -143,27 +137,17 @@ def make_question(adapter: AdapterFacts, base: BaseFacts, plan: Plan | None) -> 
         "config": dict(adapter.config.raw),
         "tensors": [[spec.name, spec.dtype, list(spec.shape)] for spec in layout],
         "base": dict(base.config.raw),
-        "auto_class": load.auto_class if load else _class_for(adapter, base),
+        "auto_class": load.auto_class if load else _class_for(adapter.config, base.config, layout),
         "dtype": kwargs.get("dtype", base.config.dtype),
         "num_labels": kwargs.get("num_labels"),
         "plan": plan.to_json() if plan else None,
     }
 
 
-def _class_for(adapter: AdapterFacts, base: BaseFacts) -> str:
-    task = adapter.config.task_type if adapter.config else None
-    if task is not None and task in _TASK_CLASSES:
-        return _TASK_CLASSES[task]
-    architecture = next(iter(base.config.architectures), "") if base.config else ""
-    for ending in ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel"):
-        if architecture.endswith(ending):
-            is_seq2seq = base.config is not None and base.config.is_encoder_decoder
-            return "AutoModelForSeq2SeqLM" if is_seq2seq else "AutoModelForCausalLM"
-    for name in _TASK_CLASSES.values():
-        ending = name.removeprefix("AutoModel")
-        if ending and architecture.endswith(ending):
-            return name
-    return "AutoModel"
+def _class_for(config: AdapterConfig, base: BaseConfig, layout: Layout) -> str:
+    """For a pair that has no plan to say it: the class that the planner would choose."""
+    modules = [parse_key(spec.name, config.peft_type).module for spec in layout]
+    return choose_auto_class(config.task_type, base, modules)
 
 
 def read_answer(answer: Mapping[str, Any], auto_class: str) -> Rehearsal:

@@ -69,8 +69,10 @@ def name_tensors(
         twins = [twin for twin in canonical_candidates(name, peft_type) if twin in keys]
         if len(twins) == 1 and keys[twins[0]].is_standard:
             targets[name] = twins[0]
+    plain_names = {name: name.replace(_ORIGINAL, ".") for name in keys}
     originals = {
-        name: name.replace(_ORIGINAL, ".")
+        # Beside a saved module that is renamed, the original stands under the same wrong prefix.
+        name: targets.get(plain_names[name]) or plain_names[name]
         for name, key in keys.items()
         if key.part is Part.ORIGINAL and not (config.bias == "all" and key.leaf == "bias")
     }

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 import torch
 
+from registry.domain.keys import Part, canonical_candidates, parse_key
 from registry.domain.steps import RenameKeys
 from registry.errors import PlanMismatch
 
-# What a duplicate's name has more than the name of the tensor that is kept. The copy of the module
-# as it was before training is another tensor by nature; nothing reads it beside a saved module.
-_COPY_INFIXES = (".modules_to_save.default.", ".modules_to_save.")
-_ORIGINAL_INFIX = ".original_module."
+# Duplicates are copies of saved modules, whose names are the same for every PEFT type.
+_ANY_TYPE = "LORA"
 
 
 def repair_names(
@@ -38,28 +37,24 @@ def repair_names(
             raise PlanMismatch(f"Two tensors of the file become {new}.", unexpected=[name])
         kept[new] = tensor
     for name in step.dropped:
-        _check_duplicate(name, tensors[name], step.renames.get(name, name), kept)
+        _check_duplicate(name, tensors[name], kept)
     return kept
 
 
-def _check_duplicate(
-    name: str, tensor: torch.Tensor, renamed: str, kept: Mapping[str, torch.Tensor]
-) -> None:
-    if _ORIGINAL_INFIX in name:
-        if name.replace(_ORIGINAL_INFIX, ".") in kept or renamed in kept:
+def _check_duplicate(name: str, tensor: torch.Tensor, kept: Mapping[str, torch.Tensor]) -> None:
+    key = parse_key(name, _ANY_TYPE)
+    if key.part is Part.ORIGINAL:
+        # The module as it was before training: another tensor by nature, and beside the saved
+        # module nothing reads it.
+        if any(parse_key(other, _ANY_TYPE).module == key.module for other in kept):
             return
     else:
-        twin = next((kept[other] for other in twin_names(renamed) if other in kept), None)
-        if twin is not None and _is_equal(tensor, twin):
+        twins = (name, *canonical_candidates(name, _ANY_TYPE))
+        if any(twin in kept and _is_equal(tensor, kept[twin]) for twin in twins):
             return
     raise PlanMismatch(
         f"The plan drops {name}, but keeps no tensor that it repeats.", unexpected=[name]
     )
-
-
-def twin_names(name: str) -> tuple[str, ...]:
-    """The names under which the tensor that a duplicate repeats may be kept."""
-    return (name, *(name.replace(infix, ".") for infix in _COPY_INFIXES if infix in name))
 
 
 def _is_equal(left: torch.Tensor, right: torch.Tensor) -> bool:

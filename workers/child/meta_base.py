@@ -90,13 +90,13 @@ def resize_meta_base(model: PreTrainedModel, rows: int) -> str | None:
     for side in SIDES:
         found = rows_of(model, side)
         if found is not None and found != rows:
-            return f"the {side} side has {found} rows, not {rows}"
+            return f"the {side} side"
     dimensions = {size for size in old.values() if size is not None and size != rows}
     left = _with_dimension(model, dimensions)
     if not left:
         return None
     kept = left - _shapes_without_vocabulary(model, left, dimensions)
-    return f"{', '.join(sorted(kept)[:5])} still has the old vocabulary dimension" if kept else None
+    return ", ".join(sorted(kept)[:5]) or None
 
 
 def _with_dimension(model: PreTrainedModel, dimensions: set[int]) -> set[str]:

@@ -32,7 +32,6 @@ from registry.domain.steps import LoadAdapter, RenameKeys, plan_from_json
 from registry.loading.base import fill_rows
 from registry.loading.landing import (
     Landing,
-    base_name_of,
     find_missing,
     name_state,
     observe_loading,
@@ -158,7 +157,9 @@ def _rehearse(question: Question, steps: Steps | None) -> tuple[list[list[Any]] 
             run.missing, run.unexpected = landing.missing, landing.unexpected
             run.overwritten = landing.overwritten
             run.outcome = (
-                "faults" if _has_faults(landing, question) or run.resize_left else "landed"
+                "faults"
+                if _has_faults(landing, question, plainly=steps is None) or run.resize_left
+                else "landed"
             )
     run.warnings = _first_lines(caught)
     return tree, run
@@ -241,14 +242,19 @@ def _observed_loads(before: Mapping[str, torch.Tensor], landings: list[Landing])
         del PeftModel.load_state_dict
 
 
-def _has_faults(landing: Landing, question: Question) -> bool:
-    """Whether more is amiss than what the plan declares; a plain load has the same allowances."""
+def _has_faults(landing: Landing, question: Question, *, plainly: bool) -> bool:
+    """Whether more is amiss than what the plan declares.
+
+    A plain load knows no declarations: only the biases that the config trains may replace the
+    base's, and of what finds no place only the copies that the plan drops are harmless.
+    """
     adapter: LoadAdapter | None = question.steps.adapter if question.steps else None
     rename: RenameKeys | None = question.steps.rename if question.steps else None
-    dropped = set(rename.dropped) if rename else set()
-    replaced = {base_name_of(name) for name in dropped}
-    undeclared = undeclared_overwrites(landing.overwritten, question.config, adapter)
-    return bool(landing.missing or set(landing.unexpected) - dropped or set(undeclared) - replaced)
+    copies = set(rename.dropped) if rename else set()
+    undeclared = undeclared_overwrites(
+        landing.overwritten, question.config, None if plainly else adapter
+    )
+    return bool(landing.missing or set(landing.unexpected) - copies or undeclared)
 
 
 def _is_beyond_meta(error: Exception, config: Mapping[str, Any]) -> bool:
