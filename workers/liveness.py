@@ -1,9 +1,9 @@
 """Heartbeats, and what is done about executors that have stopped: the engine does neither.
 
-Every worker beats. The living worker with the smallest id looks after the others: it puts jobs of
-executors that are gone back on their queues, starts again what no job is left for, ends what nobody
-can do, and forgets what is old. Two workers that both believe to be that one do no harm: a job that
-is taken from a living worker is fenced off and runs again.
+Every worker beats. Of those that have for a while, the one with the smallest id looks after all: it
+puts jobs of executors that are gone back on their queues, starts again what no job is left for,
+ends what nobody can do, and forgets what is old. Two that both believe to be that one do no harm: a
+job that is taken from a living worker is fenced off and runs again.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Liveness:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
         self._living: frozenset[str] = frozenset({worker.executor_id})
+        self._elders: list[str] = []
         self._sound_since = clock()
         self._last_beat = clock()
         self._next_forget = clock() + pulse.forget
@@ -119,10 +120,13 @@ class Liveness:
         with self._database.reading() as connection:
             living = workers.list_living(connection, seconds=self._pulse.dead)
         self._living = frozenset(each.executor_id for each in living)
+        settled = timedelta(seconds=self._pulse.dead)
+        self._elders = [each.executor_id for each in living if each.age >= settled]
 
     def _leads(self) -> bool:
+        """Who has just begun has not seen the others long enough to miss one."""
         sound = self._clock() - self._sound_since >= self._pulse.dead
-        return sound and min(self._living, default="") == self._worker.executor_id
+        return sound and min(self._elders, default="") == self._worker.executor_id
 
     def _look_after(self) -> None:
         self._reap()

@@ -27,7 +27,15 @@ class Worker:
     device: str
     versions: Mapping[str, str]
     current_work: Any | None = None
+    started_at: datetime | None = None
     last_seen_at: datetime | None = None
+
+    @property
+    def age(self) -> timedelta:
+        """How long it has been seen; nothing for one that was never."""
+        if self.started_at is None or self.last_seen_at is None:
+            return timedelta(0)
+        return self.last_seen_at - self.started_at
 
 
 def beat(session: Session, worker: Worker) -> None:
@@ -75,6 +83,7 @@ def list_living(connection: sa.Connection, *, seconds: float) -> list[Worker]:
             device=row.device,
             versions=row.versions,
             current_work=row.current_work,
+            started_at=row.started_at,
             last_seen_at=row.last_seen_at,
         )
         for row in rows

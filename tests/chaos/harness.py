@@ -11,25 +11,24 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import sqlalchemy as sa
 
-from registry.asking import ask_proof
 from registry.db import operations
-from registry.db.proofs import Pair
-from registry.db.records import find_record
 from registry.db.session import Database, open_database
 from registry.db.tokens import create_token
 from registry.domain.bearer import hash_token, make_token
 from registry.errors import DatabaseUnavailable, LoadplanError
-from registry.jobs import Jobs, Priority
+from registry.jobs import Jobs
 from tests.chaos.worker import Harm, Spec, serve, work
 from tests.engine.publishing import name_of
+from workers.performing import MOST_ATTEMPTS
 
 # Processes are forked from one that has imported everything and started nothing.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -69,12 +68,12 @@ class Crew:
                 process.kill()
 
     @property
+    def asleep(self) -> int:
+        return len(self._asleep)
+
+    @property
     def harms_left(self) -> int:
         return len(self._harms)
-
-    def is_quiet(self) -> bool:
-        """No harm is left to do, and nobody is asleep."""
-        return not self._harms and not self._asleep
 
     def _keep(self) -> None:
         while not self._ended.wait(0.1):
@@ -213,44 +212,51 @@ def await_over(database: Database, ids: list[str], seconds: float) -> list[opera
 def check_once(database: Database, asked: Asked) -> Counter[str]:
     """What must be true whatever was killed; the states of what was acknowledged."""
     with database.reading() as connection:
-        query = lambda text: connection.execute(sa.text(text)).all()  # noqa: E731
-        ends = Counter(
-            row[0] for row in query("SELECT operation_id FROM operation_events WHERE name = 'done'")
-        )
+
+        def query(text: str) -> list[Any]:
+            return [tuple(row) for row in connection.execute(sa.text(text))]
+
         known = {
-            row[0]: (row[1], row[2], row[3])
-            for row in query("SELECT id, state, attempts, kind FROM operations")
+            row[0]: row[1:] for row in query("SELECT id, state, attempts, kind FROM operations")
         }
-        assert [row for row in known.values() if row[0] in ("queued", "running")] == []
-        for operation_id in asked.ids:
-            assert ends[operation_id] == 1, f"{operation_id} ended {ends[operation_id]} times"
-        assert set(ends.values()) == {1}
-        # No request made two operations, whatever became of the first answer to it.
-        kinds = Counter(kind for _, _, kind in known.values())
-        assert kinds["scan"] == len(set(asked.scans.values())) == len(asked.scans)
-        assert kinds["prove"] == len(set(asked.proofs.values())) == len(asked.proofs)
-        # Each adapter has one current record, and no content was written twice.
-        currents = Counter(
-            row[0] for row in query("SELECT adapter_repository_id FROM records WHERE current")
-        )
-        assert set(currents.values()) <= {1}
-        twice = query(
-            "SELECT adapter_repository_id FROM records "
-            "GROUP BY adapter_repository_id, content_digest HAVING count(*) > 1"
-        )
-        assert twice == []
-        proven = Counter(row[0] for row in query("SELECT id FROM proofs"))
-        succeeded = [each for each in asked.proofs.values() if known[each][0] == "succeeded"]
-        assert set(succeeded) <= set(proven)
-        assert set(proven.values()) <= {1}
-        assert set(proven) <= set(asked.proofs.values())
-        capped = [row for row in known.values() if row[0] == "failed"]
-        assert all(attempts > 3 for _, attempts, _ in capped), "only what was killed often failed"
-        states = Counter(known[each][0] for each in asked.ids)
-        states["retaken"] = sum(
-            attempts > 1 for _, attempts, kind in known.values() if kind == "prove"
-        )
-    return states
+        _check_ends(known, query, asked)
+        _check_records(query)
+        _check_proofs(known, query, asked)
+    return Counter(known[each][0] for each in asked.ids)
+
+
+Known = dict[str, tuple[str, int, str]]
+Query = Callable[[str], list[Any]]
+
+
+def _check_ends(known: Known, query: Query, asked: Asked) -> None:
+    """Each operation has ended, once, and no request made two of them."""
+    assert [row for row in known.values() if row[0] in ("queued", "running")] == []
+    done = query("SELECT operation_id FROM operation_events WHERE name = 'done'")
+    ends = Counter(row[0] for row in done)
+    assert set(ends) == set(known)
+    assert set(ends.values()) == {1}
+    kinds = Counter(kind for _, _, kind in known.values())
+    assert kinds["scan"] == len(set(asked.scans.values())) == len(asked.scans)
+    assert kinds["prove"] == len(set(asked.proofs.values())) == len(asked.proofs)
+    tries = [attempts for state, attempts, _ in known.values() if state == "failed"]
+    assert all(count > MOST_ATTEMPTS for count in tries), "only what was killed often may fail"
+
+
+def _check_records(query: Query) -> None:
+    """Each adapter has one current record, and no content was recorded twice."""
+    current = query("SELECT adapter_repository_id FROM records WHERE current")
+    assert len(current) == len(set(current))
+    written = query("SELECT adapter_repository_id, content_digest FROM records")
+    assert len(written) == len(set(written))
+
+
+def _check_proofs(known: Known, query: Query, asked: Asked) -> None:
+    """One proof for each operation that proved, and none of anything else."""
+    proven = [row[0] for row in query("SELECT id FROM proofs")]
+    succeeded = {each for each in asked.proofs.values() if known[each][0] == "succeeded"}
+    assert len(proven) == len(set(proven))
+    assert succeeded <= set(proven) <= set(asked.proofs.values())
 
 
 @contextlib.contextmanager
@@ -264,20 +270,11 @@ def opened(url: str) -> Iterator[tuple[Database, Jobs]]:
         database.close()
 
 
-def pair_of(database: Database, repo_id: str) -> Pair:
-    with database.reading() as connection:
-        stored = find_record(connection, repo_id=repo_id)
-    assert stored is not None
-    assert stored.record.base is not None
-    record = stored.record
-    return Pair(record.adapter.digest, record.adapter.subfolder, record.base.digest)
-
-
-def prove_directly(database: Database, jobs: Jobs, reference, pair: Pair) -> str:
-    ask_one = lambda session: ask_proof(  # noqa: E731
-        session, jobs, reference, None, pair, priority=Priority.PERSON
-    )
-    return database.write(ask_one).id
+def await_true(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        time.sleep(0.05)
 
 
 def log_lines(folder: Path, event: str) -> int:

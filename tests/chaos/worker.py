@@ -26,7 +26,7 @@ from workers import engine, performing
 from workers.liveness import Pulse
 from workers.rehearse import Rehearsal, RehearsalRun
 
-FAST = Pulse(beat=0.5, dead=2.5, stranded=5.0)
+FAST = Pulse(beat=0.4, dead=2.0, stranded=5.0)
 # Labels at which the process holds no lock: a stopped one must not keep an SQLite file locked.
 OUTSIDE = ("taken", "saving", "saved", "stored")
 INSIDE = ("mid-save", "storing")
