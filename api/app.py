@@ -16,8 +16,7 @@ from api import middleware, problems
 from api.events import EventFeed
 from api.identity import Identities, Quotas
 from api.reading import RecordReader
-from api.routes import adapters, bases, health, operations
-from api.routes import problems as problem_pages
+from api.routes import adapters, bases, health, operations, pages
 from api.web.render import STATIC_FOLDER
 from registry import logs
 from registry.config import Settings
@@ -68,9 +67,9 @@ def create_app(settings: Settings, *, database: Database | None = None) -> FastA
         bases.router,
         operations.router,
         health.router,
-        problem_pages.router,
     ):
         app.include_router(router)
+    pages.install(app)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     # The last added is the outermost: ids and headers surround compression and the body limit.
     app.add_middleware(middleware.BodyLimit)

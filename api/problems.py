@@ -7,7 +7,7 @@ the Hub read them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -52,6 +52,10 @@ STATUS: Final[Mapping[str, int]] = {
     "database-unavailable": 503,
     "internal-error": 500,
 }
+
+
+# Writes a problem as a page, None where the request does not want one.
+ProblemPage = Callable[[Request, Mapping[str, object]], str | None]
 
 
 class ApiProblem(LoadplanError):
@@ -103,17 +107,27 @@ def problem_response(
 ) -> Response:
     """The body as a response, with the headers that clients of the Hub read."""
     document = problem_document(request, code, detail, members)
+    headers = {
+        "X-Error-Code": code,
+        "X-Error-Message": detail.encode("ascii", "replace").decode()[:200].replace("\n", " "),
+        "Cache-Control": "no-store",
+        **(headers or {}),
+    }
+    page = _page_for(request, document)
+    if page is not None:
+        return Response(page, STATUS.get(code, 500), {**headers, "Vary": "Accept"}, "text/html")
     return Response(
         json.dumps(document, ensure_ascii=False),
         status_code=STATUS.get(code, 500),
         media_type="application/problem+json",
-        headers={
-            "X-Error-Code": code,
-            "X-Error-Message": detail.encode("ascii", "replace").decode()[:200].replace("\n", " "),
-            "Cache-Control": "no-store",
-            **(headers or {}),
-        },
+        headers=headers,
     )
+
+
+def _page_for(request: Request, document: Mapping[str, object]) -> str | None:
+    """The problem as a page, for people in a browser; `pages.install` says how."""
+    render: ProblemPage | None = getattr(request.app.state, "problem_page", None)
+    return None if render is None else render(request, document)
 
 
 def install(app: FastAPI) -> None:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from typing import Final
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from api.problems import ApiProblem
+from api.dependencies import DatabaseDep
+from api.problems import STATUS, ApiProblem
 from api.web import render
+from api.web.session import VisitorDep
+from registry.db.records import RecordFilter, list_records
+from registry.db.records.choices import count_with_issue
 from registry.domain.issues import CATALOGUE, IssueKind, Severity
+from registry.domain.record import issue_to_json
 
 router = APIRouter(include_in_schema=False)
+
+_GROUPS: Final = (
+    (Severity.WARNING, "Warnings"),
+    (Severity.INFO, "Information"),
+    (Severity.ADVICE, "Advice"),
+)
 
 
 def _leads_to(kind: IssueKind) -> str:
@@ -27,26 +41,70 @@ def _groups() -> list[tuple[str, list[IssueKind]]]:
         (f"Errors that make a record {status.value}", [k for k in records if k.status is status])
         for status in dict.fromkeys(kind.status for kind in records if kind.status)
     ]
-    for severity, heading in (
-        (Severity.WARNING, "Warnings"),
-        (Severity.INFO, "Information"),
-        (Severity.ADVICE, "Advice"),
-    ):
+    for severity, heading in _GROUPS:
         groups.append((heading, [k for k in kinds if k.status is None and k.severity is severity]))
     others = [k for k in kinds if k.status is None and k.severity is Severity.ERROR]
     return [*groups, ("Answers of the command line and the API", others)]
 
 
-@router.get("/problems", name="problems_page")
-async def problems_page(request: Request) -> HTMLResponse:
-    return render.page(request, "problems.html", groups=_groups())
+@router.get("/problems", name="problems_page", response_class=HTMLResponse)
+def problems_page(request: Request, database: DatabaseDep, visitor: VisitorDep) -> HTMLResponse:
+    """Every code, with how many records show it."""
+    with database.reading() as connection:
+        counts = dict(count_with_issue(connection, visible=visitor.visible))
+    return render.page(request, "problems.html", groups=_groups(), counts=counts)
 
 
-@router.get("/problems/{code}", name="problem_page")
-async def problem_page(request: Request, code: str) -> HTMLResponse:
+@router.get("/problems/{code}", name="problem_page", response_class=HTMLResponse)
+def problem_page(
+    request: Request, code: str, database: DatabaseDep, visitor: VisitorDep
+) -> HTMLResponse:
+    """Cause, fix, how it reads, and the newest records that show it."""
     kind = CATALOGUE.get(code)
     if kind is None:
         raise ApiProblem("problem-not-found", "No problem has this code.")
+    in_records = code not in STATUS
+    with database.reading() as connection:
+        counts = dict(count_with_issue(connection, visible=visitor.visible, code=code))
+        wanted = RecordFilter(issue=code, visible=visitor.visible)
+        page = list_records(connection, wanted, limit=5) if counts else None
+    found = page.records if page else ()
+    issues = [issue for each in found for issue in each.record.issues if issue.code == code]
     return render.page(
-        request, "problem.html", kind=kind, leads_to=_leads_to(kind), example=None, count=None
+        request,
+        "problem.html",
+        kind=kind,
+        leads_to=_leads_to(kind),
+        example=_written(issue_to_json(issues[0])) if issues else _example(kind),
+        from_record=found[0].record if issues else None,
+        count=counts.get(code, 0) if in_records else None,
+        records=[each.record for each in found],
     )
+
+
+def _example(kind: IssueKind) -> str:
+    """As it would read where no record shows it."""
+    status = STATUS.get(kind.code)
+    if status is None:
+        return _written(
+            {
+                "code": kind.code,
+                "severity": kind.severity.value,
+                "message": kind.cause,
+                "fix": kind.fix,
+            }
+        )
+    document = {
+        "type": f"/problems/{kind.code}",
+        "title": kind.title,
+        "status": status,
+        "detail": kind.cause,
+        "code": kind.code,
+        "fix": kind.fix,
+        "request_id": "3f0c5a5e8f5b4c0e9a1d2b7c6e4f8a90",
+    }
+    return f"HTTP/1.1 {status}\nContent-Type: application/problem+json\n\n{_written(document)}"
+
+
+def _written(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from api.callers import ANYONE, Caller
+from api.web.text import isolated, shown_value
 
 STATIC_FOLDER: Final = Path(__file__).parent / "static"
 
@@ -99,21 +104,101 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=shown_value,
     )
     made.filters.update(
-        bytes=shown_bytes, number=shown_number, when=shown_time, sign=shown_sign, short=_short
+        bytes=shown_bytes,
+        number=shown_number,
+        when=shown_time,
+        sign=shown_sign,
+        short=shown_commit,
+        name=isolated,
+        seg=_segment,
+        pretty=_pretty,
+        fraction=_fraction,
     )
-    made.globals.update(static_url=static_url, SIGNS=SIGNS)
+    made.globals.update(static_url=static_url, SIGNS=SIGNS, address=address)
     return made
 
 
 def page(
-    request: Request, template: str, status_code: int = 200, **context: object
+    request: Request,
+    template: str,
+    status_code: int = 200,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **context: object,
 ) -> HTMLResponse:
-    """Render a whole page. What is personal is never cached by anyone in between."""
-    body = environment().get_template(template).render(path=request.url.path, **context)
-    return HTMLResponse(body, status_code=status_code, headers={"Cache-Control": "no-cache"})
+    """Render a whole page. What somebody sees by a token is never cached for others."""
+    visitor = visitor_of(request)
+    body = (
+        environment()
+        .get_template(template)
+        .render(path=request.url.path, visitor=visitor, **context)
+    )
+    return HTMLResponse(
+        body, status_code=status_code, headers={**_caching(visitor), **(headers or {})}
+    )
 
 
-def _short(commit_sha: str | None) -> str:
+def block(request: Request, template: str, name: str, **context: object) -> HTMLResponse:
+    """One block of a page, for a script that has the rest of it already."""
+    visitor = visitor_of(request)
+    parsed = environment().get_template(template)
+    made = parsed.new_context({"path": request.url.path, "visitor": visitor, **context})
+    return HTMLResponse("".join(parsed.blocks[name](made)), headers=_caching(visitor))
+
+
+def fragment(template: str, macro: str, *arguments: object) -> str:
+    """What a macro of a template writes: a piece of a page that changes while it is looked at."""
+    module: Any = environment().get_template(template).module
+    return str(getattr(module, macro)(*arguments))
+
+
+def address(path: str, **query: object) -> str:
+    """A path of ours with its query; members that are None or empty are left out."""
+    given = [(name, str(value)) for name, value in query.items() if value not in (None, "")]
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def visitor_of(request: Request) -> Caller:
+    """Who was found to look; nobody in particular where the request failed before that."""
+    found = request.scope.get("state", {}).get("visitor")
+    return found if isinstance(found, Caller) else ANYONE
+
+
+def _caching(visitor: Caller) -> dict[str, str]:
+    private = visitor.token_id is not None
+    return {
+        "Cache-Control": "private, no-store" if private else "no-cache",
+        "Vary": "Cookie, Authorization, Accept, HX-Request, Accept-Encoding",
+    }
+
+
+def shown_commit(commit_sha: str | None) -> str:
+    """The first seven digits; an em dash for what is not known."""
     return "—" if not commit_sha else commit_sha.removeprefix("sha256:")[:7]
+
+
+def _segment(text: str) -> str:
+    """A repository id inside a path of ours: its one slash stays, nothing else of it counts."""
+    return quote(text, safe="/")
+
+
+def _pretty(value: object) -> str:
+    """A value of a config or a figure of a proof as people read it."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=str)
+
+
+def _fraction(value: float | None) -> str:
+    return "—" if value is None else f"{value:.4%}"

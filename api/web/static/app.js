@@ -1,7 +1,7 @@
 // Copy buttons appear only where a script can serve them; everything else reads without this file.
 "use strict";
-function addCopyButtons(root) {
-  for (const box of root.querySelectorAll(".copyable")) {
+function addCopyButtons() {
+  for (const box of document.querySelectorAll(".copyable")) {
     if (box.querySelector("button") || !navigator.clipboard) continue;
     const button = document.createElement("button");
     button.type = "button";
@@ -15,5 +15,11 @@ function addCopyButtons(root) {
     box.append(button);
   }
 }
-addCopyButtons(document);
-document.addEventListener("htmx:after:swap", () => addCopyButtons(document));
+// On a small screen the records come first; the filters are one tap away.
+function foldFilters() {
+  if (matchMedia("(min-width: 62rem)").matches) return;
+  for (const filters of document.querySelectorAll("details.filters")) filters.open = false;
+}
+addCopyButtons();
+foldFilters();
+document.addEventListener("htmx:after:swap", () => { addCopyButtons(); foldFilters(); });
