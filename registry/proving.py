@@ -94,9 +94,21 @@ def retire_environment(
     for pair in lost:
         for stored in _records_of(session, pair):
             if stored.record.status is Status.COMPATIBLE:
-                stale = replace(stored.record, status=Status.STALE)
+                stale = _without_environment(stored.record, digest, retired_at, reason)
                 records.save_record(session, stale, scanned_at=retired_at)
     return lost
+
+
+def _without_environment(record: Record, digest: str, retired_at: datetime, reason: str) -> Record:
+    """Stale, with the earlier evidence kept: its proofs say since when they count no longer."""
+    note: Mapping[str, Any] = {"retired_at": retired_at.isoformat(), "retired_reason": reason}
+    listed = tuple(
+        replace(proof, environment={**proof.environment, **note})
+        if proofs.environment_digest(proof.environment) == digest
+        else proof
+        for proof in record.proofs
+    )
+    return replace(record, status=Status.STALE, proofs=listed)
 
 
 def _records_of(session: Session, pair: Pair) -> list[records.StoredRecord]:

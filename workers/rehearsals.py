@@ -67,7 +67,14 @@ class RehearseBody:
         if disagreement is not None:
             log.warning("rehearsal-disagrees", static=disagreement.static)
         rehearsed = planning.record_rehearsal(record, rehearsal)
-        planning.save_rehearsed(database, rehearsed, base, rehearsal, recorded_at=datetime.now(UTC))
+        planning.save_rehearsed(
+            database,
+            rehearsed,
+            base,
+            rehearsal,
+            plan=record.plan,
+            recorded_at=datetime.now(UTC),
+        )
         return None
 
 

@@ -57,5 +57,12 @@ def _rehearse(settings: Settings, database: Database, scanned: Scanned) -> Recor
         print_message("warning", f"Not rehearsed: {rehearsal.failure}")
         return scanned.record
     record = record_rehearsal(scanned.record, rehearsal)
-    save_rehearsed(database, record, scanned.base, rehearsal, recorded_at=datetime.now(UTC))
+    save_rehearsed(
+        database,
+        record,
+        scanned.base,
+        rehearsal,
+        plan=scanned.record.plan,
+        recorded_at=datetime.now(UTC),
+    )
     return record

@@ -8,12 +8,14 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from registry.db import checkpoints, records
+from registry.db import checkpoints, plans, records
 from registry.db.session import Database
 from registry.domain.facts import BaseFacts
+from registry.domain.plan import Plan
 from registry.domain.record import Record
+from registry.domain.refs import Digest
 from registry.planning.pairs import choice_notes, with_choice_notes
-from registry.planning.rehearsed import Rehearsal
+from registry.planning.rehearsed import Rehearsal, Run
 
 # Which endings of a base's own architecture a class builds. A tree of another class (a classifier
 # on a causal base) has other heads, and is no fact of the base.
@@ -43,12 +45,16 @@ def save_rehearsed(
     base: BaseFacts,
     rehearsal: Rehearsed,
     *,
+    plan: Plan | None,
     recorded_at: datetime,
 ) -> None:
-    """The record, and the same word for the pair at every other place; the base's module tree."""
+    """The record, and the same word for the pair at every other place; both runs as they came; the
+    base's module tree. `plan` is what was rehearsed: a record has none where it did not land.
+    """
 
     def work(session: Session) -> None:
         _save_tree(session, base, rehearsal, recorded_at)
+        _save_runs(session, record, plan, rehearsal, recorded_at)
         records.save_record(session, record, scanned_at=recorded_at)
         for other in _other_places(session, record):
             there = records.at_commits(
@@ -57,6 +63,39 @@ def save_rehearsed(
             records.save_record(session, there, scanned_at=recorded_at)
 
     database.write(work)
+
+
+def _save_runs(
+    session: Session,
+    record: Record,
+    plan: Plan | None,
+    rehearsal: Rehearsed,
+    recorded_at: datetime,
+) -> None:
+    """Both runs as they came, so that a later rule can be tried on them without running again."""
+    if record.base is None or record.adapter.digest is None or record.base.digest is None:
+        return
+    runs: list[tuple[Digest | None, Run]] = [(None, rehearsal.naive)]
+    if rehearsal.along_plan is not None and plan is not None:
+        runs.append((plan.digest, rehearsal.along_plan))
+    for plan_digest, run in runs:
+        plans.save_rehearsal(
+            session,
+            plans.StoredRehearsal(
+                adapter_digest=record.adapter.digest,
+                subfolder=record.adapter.subfolder,
+                base_digest=record.base.digest,
+                plan_digest=plan_digest,
+                outcome=run.outcome,
+                missing=run.missing,
+                unexpected=run.unexpected,
+                overwritten=run.overwritten,
+                error=run.error,
+                warnings=run.warnings,
+                versions=rehearsal.versions,
+                finished_at=recorded_at,
+            ),
+        )
 
 
 def _other_places(session: Session, record: Record) -> list[Record]:
