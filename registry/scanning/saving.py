@@ -16,7 +16,7 @@ from registry.db.session import Database
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.issues import CATALOGUE, Issue, make_issue
 from registry.domain.plan import PLANNER_VERSION
-from registry.domain.record import Record, Status, decide_status
+from registry.domain.record import Evidence, Record, Status, decide_status
 from registry.domain.refs import Reference, Source
 from registry.errors import LoadplanError
 from registry.hub import Snapshot
@@ -91,12 +91,20 @@ def _reused(connection: Connection, reading: Reading) -> Record | None:
     if stored.record.status in _NOT_REUSED:
         return None
     record = planning.with_choice_notes(stored.record, reading.issues)
-    if record.status is Status.STALE:
+    if record.status is Status.STALE and not _is_retired(record):
         # The branch it was asked for by has moved on; here its content has been found again.
         status = decide_status(record.issues, evidence=record.evidence)
         record = replace(record, status=status)
     facts = replace(record.facts, other_adapters=adapter.other_adapters)
     return at_commits(replace(record, facts=facts), adapter.ref, base.ref)
+
+
+def _is_retired(record: Record) -> bool:
+    """Every proof that it stands on was run with versions that the operator has retired."""
+    passed = [proof for proof in record.proofs if proof.outcome == "passed"]
+    return record.evidence is Evidence.PROVEN and all(
+        "retired_at" in proof.environment for proof in passed
+    )
 
 
 def _unread(connection: Connection, reading: Reading) -> Scanned:
