@@ -59,7 +59,7 @@ __all__ = [
 
 _MAX_INTEGER = 2**63 - 1
 # Members of the facts that have rows or columns of their own.
-_APART = frozenset({"ref", "config", "tokenizer", "tree"})
+_APART = frozenset({"ref", "config", "tokenizer", "tree", "private", "gated"})
 
 
 # --- saving ------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from registry.db.models import HubEventRow
+from registry.db.models import HubEventRow, OperationRow
+from registry.db.models.operations import OPEN_STATES
 from registry.db.upsert import insert
 
 
@@ -95,4 +96,45 @@ def delete_hub_events(session: Session, *, before: datetime) -> None:
         sa.delete(HubEventRow).where(
             HubEventRow.received_at < before, HubEventRow.state != "received"
         )
+    )
+
+
+def list_waiting(connection: sa.Connection, *, action: str, limit: int = 100) -> list[HubEvent]:
+    """Events of a kind that are not handled and that no open operation is at work on, the oldest
+    first."""
+    at_work = (
+        sa.select(OperationRow.id)
+        .where(OperationRow.id == HubEventRow.operation_id, OperationRow.state.in_(OPEN_STATES))
+        .exists()
+    )
+    statement = (
+        sa.select(*_COLUMNS)
+        .where(HubEventRow.state == "received", HubEventRow.action == action, sa.not_(at_work))
+        .order_by(HubEventRow.received_at, HubEventRow.id)
+    )
+    return [HubEvent(*row) for row in connection.execute(statement.limit(limit))]
+
+
+def find_hub_event(
+    connection: sa.Connection, *, repo_id: str, action: str, ref: str, new_sha: str
+) -> HubEvent | None:
+    row = connection.execute(
+        sa.select(*_COLUMNS).where(
+            HubEventRow.repo_id == repo_id,
+            HubEventRow.action == action,
+            HubEventRow.ref == ref,
+            HubEventRow.new_sha == new_sha,
+        )
+    ).first()
+    return None if row is None else HubEvent(*row)
+
+
+def save_handling(
+    session: Session, event_id: int, *, document: Any, operation_id: str | None
+) -> None:
+    """What is being done about an event that stays open: by which operation, and what is owed."""
+    session.execute(
+        sa.update(HubEventRow)
+        .where(HubEventRow.id == event_id)
+        .values(document=document, operation_id=operation_id, state="received", handled_at=None)
     )

@@ -269,6 +269,23 @@ def list_open(
     return [_operation(row) for row in connection.execute(statement)]
 
 
+def list_failed(
+    connection: sa.Connection, *, kind: str, since: datetime, limit: int
+) -> list[Operation]:
+    """Operations of a kind that ended as failed since, the newest first."""
+    statement = (
+        sa.select(*_COLUMNS)
+        .where(
+            _TABLE.c.finished_at >= since,
+            _TABLE.c.state == State.FAILED.value,
+            _TABLE.c.kind == kind,
+        )
+        .order_by(_TABLE.c.finished_at.desc())
+        .limit(limit)
+    )
+    return [_operation(row) for row in connection.execute(statement)]
+
+
 def count_open(connection: sa.Connection) -> list[tuple[str, str, int, datetime]]:
     """(kind, state, how many, the oldest one's creation) of what is not over."""
     statement = (

@@ -50,6 +50,9 @@ class AdapterFacts:
     problems: tuple[Issue, ...] = ()
     # sha256 of the adapter's own generation_config.json as canonical JSON, None when it has none.
     generation_config_digest: str | None = None
+    # How its repository stood when it was read: not content, and kept with the repository.
+    private: bool = False
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,5 @@ class BaseFacts:
     generation_config_digest: str | None = None
     # Every `*_token_id` of generation_config.json: name -> ids.
     generation_token_ids: Mapping[str, tuple[int, ...]] | None = None
+    private: bool = False
+    gated: bool = False

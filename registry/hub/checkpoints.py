@@ -108,6 +108,8 @@ async def read_adapter(files: Files, tokenizers: Tokenizers, reference: Referenc
         other_adapters=_others(snapshot, folder),
         problems=_problems(config.problem, weights),
         generation_config_digest=generation.digest,
+        private=snapshot.private,
+        gated=snapshot.gated,
     )
 
 
@@ -134,6 +136,8 @@ async def read_base(files: Files, tokenizers: Tokenizers, reference: Reference) 
         problems=_problems(config.problem, weights),
         generation_config_digest=generation.digest,
         generation_token_ids=generation.token_ids,
+        private=snapshot.private,
+        gated=snapshot.gated,
     )
 
 

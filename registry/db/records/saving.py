@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from registry.db.announcing import announce_record
 from registry.db.base import write_document
 from registry.db.checkpoints import ensure_checkpoint
 from registry.db.models import PlanRow, RecordBodyRow, RecordIssueRow, RecordRow, RepositoryRow
@@ -94,6 +95,7 @@ def save_record(
         supersede = sa.update(RecordRow).where(RecordRow.id.in_(retired))
         session.execute(supersede.values(superseded_by=record_id))
     _choose_listed(session, place)
+    announce_record(session, record_id, record)
     return record_id
 
 
