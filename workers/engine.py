@@ -75,7 +75,10 @@ class Engine:
         )
         self._pulse = pulse
         self._device = device
-        self.liveness = Liveness(database, self._jobs, worker, pulse)
+        self._active: set[str] = set()
+        self.liveness = Liveness(
+            database, self._jobs, worker, pulse, active=lambda: tuple(self._active)
+        )
         self._performer = Performer(database, self._jobs, self.executor_id, self.liveness.living)
         self._bodies: dict[Queue, Body] = {}
         self._reader: asyncio.Future[Reader] | None = None
@@ -108,8 +111,14 @@ class Engine:
         log.info("worker-stopped", executor_id=self.executor_id)
 
     async def perform(self, queue: Queue, operation_id: str, spent: int, tries: int) -> None:
-        job = Job(queue, operation_id, 0, spent=spent, tries=tries)
-        await self._performer.perform(job, self._bodies[queue])
+        job_id = DBOS.workflow_id
+        assert job_id is not None
+        self._active.add(job_id)
+        try:
+            job = Job(queue, operation_id, 0, spent=spent, tries=tries)
+            await self._performer.perform(job, self._bodies[queue])
+        finally:
+            self._active.discard(job_id)
 
     def _config(self) -> DBOSConfig:
         postgres = self._database.dialect == "postgresql"

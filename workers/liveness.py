@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -54,12 +54,14 @@ class Liveness:
         worker: Worker,
         pulse: Pulse = Pulse(),
         *,
+        active: Callable[[], Collection[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._worker = worker
         self._pulse = pulse
+        self._active = active
         self._clock = clock
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
@@ -69,6 +71,7 @@ class Liveness:
         self._last_beat = clock()
         self._next_forget = clock() + pulse.forget
         self._stranded: dict[str, float] = {}
+        self._lost: dict[str, float] = {}
         self.recovered = 0
 
     def start(self) -> None:
@@ -100,8 +103,9 @@ class Liveness:
         while not self._stopped.wait(self._pulse.beat):
             try:
                 self._beat()
-                if self._leads():
-                    with translated_errors():
+                with translated_errors():
+                    self._find_lost()
+                    if self._leads():
                         self._look_after()
             except DatabaseUnavailable as error:
                 log.warning("beat-failed", reason=error.message)
@@ -134,6 +138,22 @@ class Liveness:
         if self._clock() >= self._next_forget:
             self._next_forget = self._clock() + self._pulse.forget
             self._forget()
+
+    def _find_lost(self) -> None:
+        """Jobs that the engine has claimed for this worker and never begun, because the database
+        went away in between. Nobody else can tell these from jobs that run."""
+        now = self._clock()
+        me = self._worker.executor_id
+        mine = [job for job in self._jobs.list_running() if job.executor_id == me]
+        active = set(self._active())
+        lost = {job.id: self._lost.get(job.id, now) for job in mine if job.id not in active}
+        for job in mine:
+            if now - lost.get(job.id, now) >= self._pulse.dead:
+                log.warning("job-lost", job_id=job.id)
+                self._jobs.resume(job)
+                self.recovered += 1
+                del lost[job.id]
+        self._lost = lost
 
     def _reap(self) -> None:
         """Jobs are listed before the living are: a worker that began in between is not missed."""

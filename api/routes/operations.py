@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 from urllib.parse import quote, urlencode
@@ -41,6 +42,7 @@ _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": schemas.OperationBody, "description": "Over within the preferred wait"},
 }
 _RETRY_AFTER: Final = "1"
+_EVENT_ID: Final = re.compile(r"[0-9]{1,18}")
 # What readers that may not see the record are told of a running operation, whatever it does.
 _NO_MORE_THAN: Final = {"stage": "reading"}
 ScanCaller = Annotated[Caller, Depends(require_scope("scan"))]
@@ -178,9 +180,9 @@ async def get_operation_events(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events until `done`; `Last-Event-ID` goes on where the reader left off."""
-    after = int(last_event_id) if last_event_id and last_event_id[:18].isdecimal() else 0
+    after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
     open_to = await run_in_threadpool(_is_open_to, operation, caller, records)
-    async for event in request.app.state.feed.follow(operation.id, after=min(after, 2**62)):
+    async for event in request.app.state.feed.follow(operation.id, after=after):
         shown = _shown(request, event, open_to=open_to)
         if shown is not None:
             yield ServerSentEvent(data=shown, event=event.name, id=str(event.id))

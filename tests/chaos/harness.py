@@ -180,14 +180,16 @@ def ask(url: str, token: str, path: str, body: dict[str, str], key: str) -> str:
     raise AssertionError(f"{path} was not acknowledged")
 
 
-def ask_scans(url: str, token: str, count: int, asked: Asked) -> None:
+def ask_scans(url: str, token: str, count: int, asked: Asked, *, pause: float = 0.0) -> None:
     for number in range(count):
+        time.sleep(pause)
         body = {"repo_id": name_of(number)}
         asked.scans[name_of(number)] = ask(url, token, "/v1/scans", body, f"scan-{number}")
 
 
-def ask_proofs(url: str, token: str, count: int, asked: Asked) -> None:
+def ask_proofs(url: str, token: str, count: int, asked: Asked, *, pause: float = 0.0) -> None:
     for number in range(count):
+        time.sleep(pause)
         body = {"repo_id": name_of(number)}
         asked.proofs[name_of(number)] = ask(url, token, "/v1/proofs", body, f"prove-{number}")
 
