@@ -16,7 +16,15 @@ from api import middleware, problems
 from api.events import EventFeed
 from api.identity import Identities, Quotas
 from api.reading import RecordReader
-from api.routes import adapters, bases, health, operations, pages
+from api.routes import (
+    adapters,
+    bases,
+    health,
+    operations,
+    pages,
+    subscriptions,
+    webhooks,
+)
 from api.web.render import STATIC_FOLDER
 from registry import logs
 from registry.config import Settings
@@ -66,9 +74,12 @@ def create_app(settings: Settings, *, database: Database | None = None) -> FastA
         adapters.router,
         bases.router,
         operations.router,
+        subscriptions.router,
         health.router,
     ):
         app.include_router(router)
+    if settings.hub_webhook_secret is not None:
+        app.include_router(webhooks.router)
     pages.install(app)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     # The last added is the outermost: ids and headers surround compression and the body limit.

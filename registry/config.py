@@ -25,6 +25,7 @@ PREFIX = "LOADPLAN_"
 _IGNORED = "LOADPLAN_TEST_"
 
 Device = Literal["cuda", "cpu"]
+SweepScope = Annotated[str, Field(pattern=r"^(all|off|author:[^/\s]+|base:\S+)$")]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 
 
@@ -52,6 +53,9 @@ class Settings(BaseSettings):
     public_url: HttpUrl | None = None
     # What the Hub's webhook must send as X-Webhook-Secret; None: the endpoint does not exist.
     hub_webhook_secret: SecretStr | None = None
+    # What the sweep lists: all, author:NAME, base:REPO, or off. None given: all where the Hub's
+    # webhook is served, because that loses events; else off.
+    sweep: Annotated[tuple[SweepScope, ...], NoDecode, BeforeValidator(_split)] = ()
     # Devices whose passed proof makes an adapter compatible.
     proof_devices: Annotated[tuple[Device, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=("cuda",), min_length=1
@@ -67,6 +71,12 @@ class Settings(BaseSettings):
     hf_home: Path = Field(
         default=Path("~/.cache/huggingface").expanduser(), validation_alias="HF_HOME"
     )
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """The scopes to sweep."""
+        named = self.sweep or (("all",) if self.hub_webhook_secret is not None else ())
+        return tuple(scope for scope in named if scope != "off")
 
     @classmethod
     def settings_customise_sources(

@@ -33,6 +33,7 @@ TABLE = [
     ("port", "LOADPLAN_PORT", 8321, "80", 80),
     ("public_url", "LOADPLAN_PUBLIC_URL", None, "https://plans.example", "https://plans.example"),
     ("hub_webhook_secret", "LOADPLAN_HUB_WEBHOOK_SECRET", None, "s", SecretStr("s")),
+    ("sweep", "LOADPLAN_SWEEP", (), "author:acme, base:a/b", ("author:acme", "base:a/b")),
     ("proof_devices", "LOADPLAN_PROOF_DEVICES", ("cuda",), "cuda, cpu", ("cuda", "cpu")),
     ("sandbox", "LOADPLAN_SANDBOX", "auto", "process", "process"),
     ("server", "LOADPLAN_SERVER", None, "http://127.0.0.1:8321", "http://127.0.0.1:8321"),
@@ -166,3 +167,12 @@ def test_settings_are_frozen_and_tests_build_them_by_name():
         settings.port = 1
     with pytest.raises(ValidationError):
         Settings(prot=1)
+
+
+def test_the_sweep_is_on_by_itself_only_where_the_webhook_is_served():
+    assert Settings().swept == ()
+    assert Settings(hub_webhook_secret="s").swept == ("all",)
+    assert Settings(hub_webhook_secret="s", sweep="off").swept == ()
+    assert Settings(sweep="author:acme").swept == ("author:acme",)
+    with pytest.raises(ValidationError):
+        Settings(sweep="everything")

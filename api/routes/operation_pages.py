@@ -10,11 +10,12 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from api import schemas
+from api.asking import not_found
 from api.callers import Caller
 from api.dependencies import DatabaseDep, RecordsDep
 from api.events import EventFeed
-from api.problems import ApiProblem
 from api.reading import Lookup, RecordReader
+from api.sight import may_follow
 from api.web import render
 from api.web.operation_view import show_operation
 from api.web.session import VisitorDep
@@ -85,8 +86,8 @@ def _load(
     schemas.refuse_nul(operation_id=operation_id)
     with database.reading() as connection:
         operation = load_operation(connection, operation_id)
-    if operation is None:
-        raise ApiProblem("operation-not-found", "There is no operation of this id.")
+        if operation is None or not may_follow(connection, operation, visitor):
+            raise not_found()
     return show_operation(operation, open_to=_is_open_to(operation, records, visitor))
 
 

@@ -18,6 +18,7 @@ from api.callers import Caller
 from api.dependencies import CallerDep, DatabaseDep, RecordsDep, not_recorded, require_scope
 from api.problems import ApiProblem, problem_document
 from api.reading import Found, Lookup, RecordReader
+from api.sight import may_follow
 from registry.asking import ask_proof, ask_scan, cancel, read_request
 from registry.db.operations import DONE, Event, Operation, State, load_operation
 from registry.db.proofs import Pair
@@ -120,10 +121,7 @@ async def post_proof(
 
 
 async def _operation(operation_id: str, database: DatabaseDep, caller: CallerDep) -> Operation:
-    found = await run_in_threadpool(_load, database, operation_id)
-    if found is None:
-        raise not_found()
-    return found
+    return await run_in_threadpool(_load, database, operation_id, caller)
 
 
 OperationDep = Annotated[Operation, Depends(_operation)]
@@ -229,10 +227,14 @@ def _provable(found: Found) -> Pair:
     return Pair(record.adapter.digest, record.adapter.subfolder, record.base.digest)
 
 
-def _load(database: Database, operation_id: str) -> Operation | None:
+def _load(database: Database, operation_id: str, caller: Caller) -> Operation:
+    """Raises ApiProblem, for an operation that is not the caller's to follow as for none."""
     schemas.refuse_nul(operation_id=operation_id)
     with database.reading() as connection:
-        return load_operation(connection, operation_id)
+        found = load_operation(connection, operation_id)
+        if found is None or not may_follow(connection, found, caller):
+            raise not_found()
+    return found
 
 
 def _is_open_to(operation: Operation, caller: Caller, records: RecordReader) -> bool:

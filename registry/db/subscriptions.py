@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import DeliveryRow, SubscriptionRow
 from registry.db.upsert import insert
+from registry.domain.messages import MessageType
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,67 @@ def save_attempt(
     )
 
 
-def find_due(connection: sa.Connection, *, now: datetime, limit: int = 100) -> list[Delivery]:
-    """Deliveries whose time has come, the longest waiting first."""
+def find_due(
+    connection: sa.Connection, *, now: datetime, limit: int = 100, most_each: int = 10
+) -> list[Delivery]:
+    """Deliveries whose time has come, the longest waiting first; at most `most_each` of one
+    subscription, so that a target that does not answer keeps nobody else waiting. A paused one is
+    sent tests alone."""
+    place = (
+        sa.func.row_number()
+        .over(
+            partition_by=DeliveryRow.subscription_id,
+            order_by=(DeliveryRow.next_attempt_at, DeliveryRow.id),
+        )
+        .label("place")
+    )
+    due = (
+        sa.select(DeliveryRow.id, place)
+        .join(SubscriptionRow, SubscriptionRow.id == DeliveryRow.subscription_id)
+        .where(
+            DeliveryRow.state == "pending",
+            DeliveryRow.next_attempt_at <= now,
+            SubscriptionRow.paused_at.is_(None) | (DeliveryRow.event == MessageType.TEST.value),
+        )
+        .subquery()
+    )
     rows = connection.execute(
         sa.select(*_DELIVERY)
-        .where(DeliveryRow.state == "pending", DeliveryRow.next_attempt_at <= now)
+        .join(due, due.c.id == DeliveryRow.id)
+        .where(due.c.place <= most_each)
         .order_by(DeliveryRow.next_attempt_at, DeliveryRow.id)
         .limit(limit)
     )
     return [Delivery(*row) for row in rows]
+
+
+def find_delivery(
+    connection: sa.Connection, subscription_id: str, delivery_id: str
+) -> Delivery | None:
+    row = connection.execute(
+        sa.select(*_DELIVERY).where(
+            DeliveryRow.id == delivery_id, DeliveryRow.subscription_id == subscription_id
+        )
+    ).first()
+    return None if row is None else Delivery(*row)
+
+
+def save_pause(session: Session, subscription_id: str, *, paused_at: datetime | None) -> None:
+    """Tell the target nothing more; None ends the pause."""
+    session.execute(
+        sa.update(SubscriptionRow)
+        .where(SubscriptionRow.id == subscription_id)
+        .values(paused_at=paused_at)
+    )
+
+
+def delete_deliveries(session: Session, *, before: datetime) -> None:
+    """Forget deliveries that ended, made before."""
+    session.execute(
+        sa.delete(DeliveryRow).where(
+            DeliveryRow.created_at < before, DeliveryRow.state != "pending"
+        )
+    )
 
 
 def list_deliveries(

@@ -205,15 +205,16 @@ def save_audit(
     subject: str,
     outcome: str,
     request_id: str,
-    token: StoredToken | None = None,
+    token_id: int | None = None,
+    token_name: str = "",
 ) -> None:
     """Append to the trail: who asked for what, and what came of it."""
     session.execute(
         sa.insert(AuditRow),
         {
             "at": at,
-            "token_id": None if token is None else token.id,
-            "token_name": "" if token is None else token.name,
+            "token_id": token_id,
+            "token_name": token_name,
             "action": action,
             "subject": subject,
             "outcome": outcome,

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 from huggingface_hub.utils import parse_ratelimit_headers
 
 from api.identity import Quotas
 from registry.db.checkpoints import save_adapter, save_base
 from registry.db.records import save_record
 from registry.db.tokens import create_token, revoke_token
+from registry.db.visibility import hide
 from registry.domain import bearer
 from tests.api.test_reading import problem
 from tests.db.examples import adapter_facts, at, base_facts, record, ref
@@ -44,9 +44,7 @@ def secret(database):
         for each in (one, hidden):
             save_adapter(session, adapter_facts(each.adapter))
             save_record(session, each, scanned_at=at(0))
-        session.execute(
-            sa.text("UPDATE repositories SET private = true WHERE repo_id = 'acme/secret'")
-        )
+        hide(session, "acme/secret", access="readable", checked_at=at(30))
     return hidden
 
 

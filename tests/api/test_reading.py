@@ -17,6 +17,7 @@ from registry.config import Settings
 from registry.db.checkpoints import save_adapter, save_base
 from registry.db.records import save_record
 from registry.db.session import open_database
+from registry.db.visibility import hide
 from registry.domain.issues import CATALOGUE
 from registry.domain.record import Evidence, Status
 from tests.db.examples import adapter_facts, at, base_facts, blocked, record, ref
@@ -112,9 +113,7 @@ def test_absent_never_scanned_and_invisible_are_answered_alike(client, database,
     with database.transaction() as session:
         save_adapter(session, adapter_facts(hidden.adapter))
         save_record(session, hidden, scanned_at=at(20))
-        session.execute(
-            sa.text("UPDATE repositories SET private = true WHERE repo_id = 'acme/secret'")
-        )
+        hide(session, "acme/secret", access="readable", checked_at=at(30))
     forbidden = client.get("/v1/adapters/acme/secret", headers=headers)
     assert forbidden.content == absent.content
     # The count of requests left is the caller's own and goes down with each.

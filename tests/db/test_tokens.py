@@ -124,7 +124,8 @@ def test_the_trail_outlives_the_token(database):
             subject="acme/x",
             outcome="202",
             request_id="r-1",
-            token=token,
+            token_id=token.id,
+            token_name=token.name,
         )
         tokens.save_audit(
             session, at=at(1), action="read", subject="acme/y", outcome="404", request_id="r-2"

@@ -37,7 +37,9 @@ ADVICE = "rank-high full-embeddings-saved duplicate-tensors-saved new-tokens-nee
 PROBLEMS = """
 invalid-request adapter-not-recorded base-not-recorded operation-not-found route-not-found
 method-not-allowed body-too-large token-missing token-scope-missing rate-limited
-idempotency-key-reused database-not-migrated internal-error
+idempotency-key-reused idempotency-key-in-flight operation-finished subscription-not-found
+delivery-not-found problem-not-found unsupported-media-type webhook-secret-wrong cross-site-form
+database-not-migrated internal-error
 """
 OTHER_PROBLEMS = """
 setting-invalid repository-not-found repository-gated repository-disabled file-not-found
