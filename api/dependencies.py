@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
+from api.asking import Asking, parse_wait
 from api.callers import Caller
 from api.identity import Identities, Quotas, refused
 from api.problems import ApiProblem
 from api.reading import Found, Lookup, RecordReader
 from api.schemas import parse_base, refuse_nul
+from registry.asking import ask_scan
 from registry.db.session import Database
 from registry.domain.refs import make_reference
+from registry.jobs import Jobs, Priority
 
 
 def _database(request: Request) -> Database:
@@ -74,11 +77,45 @@ def require_scope(scope: str) -> Callable[[Caller], Caller]:
     return checked
 
 
-async def _found(lookup: LookupDep, records: RecordsDep, caller: CallerDep) -> Found:
+async def _found(
+    request: Request,
+    lookup: LookupDep,
+    records: RecordsDep,
+    caller: CallerDep,
+    prefer: Annotated[str | None, Header()] = None,
+) -> Found:
     found = records.remembered(lookup) or await run_in_threadpool(records.find, lookup)
+    wait = parse_wait(prefer)
+    if wait > 0 and caller.scopes & {"scan", "admin"} and not _is_seen(found, caller):
+        # Scanned for whoever may ask for it, also where a record is hidden from them: absent and
+        # forbidden take the same time.
+        await _scan(request, lookup, caller, wait)
+        found = await run_in_threadpool(records.find, lookup)
     if found is None or not caller.sees(found.stored):
         raise not_recorded(lookup)
     return found
+
+
+def _is_seen(found: Found | None, caller: Caller) -> bool:
+    return found is not None and caller.sees(found.stored)
+
+
+async def _scan(request: Request, lookup: Lookup, caller: Caller, wait: float) -> None:
+    state = request.app.state
+    adapter = make_reference(lookup.repo_id, lookup.revision, lookup.subfolder)
+    base = (
+        make_reference(lookup.base_repo_id, lookup.base_revision) if lookup.base_repo_id else None
+    )
+    jobs = cast(Jobs, state.jobs)
+    asking = Asking(state.database, jobs, state.feed, wait, None)
+    await asking.ask(
+        caller,
+        request.url.path,
+        None,
+        lambda session: ask_scan(
+            session, jobs, adapter, base, priority=Priority.PERSON, token_id=caller.token_id
+        ),
+    )
 
 
 FoundDep = Annotated[Found, Depends(_found)]

@@ -108,7 +108,7 @@ class Api:
     """Keeps the API alive on one port."""
 
     def __init__(self, spec: Spec, harms: Iterable[Harm]) -> None:
-        self._spec = replace(spec, port=_free_port())
+        self._spec = replace(spec, port=free_port())
         self._harms = list(harms)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._ended = threading.Event()
@@ -293,7 +293,7 @@ def _is_stopped(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] == "T"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

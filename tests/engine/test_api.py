@@ -178,6 +178,28 @@ def test_prefer_wait_answers_with_the_end_or_after_the_time(client, bearer, data
     assert quick.json()["result_url"] == "/v1/adapters/acme/lora"
 
 
+def test_reading_with_a_scan_token_and_a_preferred_wait_scans_first(client, bearer, database):
+    path, prefer = "/v1/adapters/acme/lora/plan", {"Prefer": "wait=20"}
+    assert client.get(path, headers=prefer).json()["code"] == "adapter-not-recorded"
+    assert count_operations(database) == 0
+    record = examples.record(examples.ref("acme/lora", 1), examples.ref("acme/base", 2))
+
+    def scan():
+        with database.reading() as connection:
+            (asked,) = operations.list_open(connection, created_before=datetime.now(UTC), limit=2)
+        with database.transaction() as session:
+            save_record(session, record, scanned_at=examples.at(0))
+        end(database, asked.id)
+
+    scanning = threading.Timer(0.7, scan)
+    scanning.start()
+    answer = client.get(path, headers={**bearer("scan"), **prefer})
+    scanning.join()
+    assert (answer.status_code, answer.json()["status"]) == (200, record.status.value)
+    client.get(path, headers={**bearer("scan", name="again"), **prefer})
+    assert count_operations(database) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [(None, 0), ("wait=5", 5), ('respond-async, wait="7"', 7), ("wait=9999", 60), ("wait=x", 0)],
