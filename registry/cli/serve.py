@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -73,6 +74,8 @@ def _working(settings: Settings, database: Database) -> Iterator[None]:
         print_message("note", "Scans are not rehearsed here: the runner extra is not installed.")
     else:
         queues.append(Queue.REHEARSE)
+    # The server stops serving at this signal and sends it again, which would end us at once.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     engine = Engine(settings, database, queues)
     engine.start()
     try:
