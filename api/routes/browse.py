@@ -18,7 +18,7 @@ from api.web import render
 from api.web.session import VisitorDep
 from registry.db.records import Page, RecordFilter, Sort, StoredRecord, list_records
 from registry.db.records.choices import Choices, Counted, count_choices
-from registry.domain.issues import Issue
+from registry.domain.issues import Issue, Severity
 from registry.domain.record import RecordFacts
 
 router = APIRouter(include_in_schema=False)
@@ -32,6 +32,9 @@ TITLES: Final = {
     "author": "Author",
     "q": "Name holds",
 }
+# What a line names; the rest is counted.
+_GRAVE: Final = (Severity.ERROR, Severity.WARNING)
+_MOST_TAGS: Final = 2
 _SORT_WORDS: Final = {
     Sort.NEWEST: "the last scanned first",
     Sort.OLDEST: "the first scanned first",
@@ -228,6 +231,7 @@ def _facet(wanted: Wanted, name: str, values: Counted) -> dict[str, Any]:
 def _row(found: StoredRecord) -> dict[str, Any]:
     record = found.record
     added = new_tokens(record.facts)
+    issues = _one_of_each(record.issues)
     return {
         "adapter": record.adapter,
         "base": record.base.repo_id if record.base else record.facts.declared_base,
@@ -238,7 +242,8 @@ def _row(found: StoredRecord) -> dict[str, Any]:
         "peft_type": record.facts.peft_type,
         "rank": record.facts.rank,
         "tokens": "—" if added is None else f"{added:+,}" if added else "0",
-        "issues": _one_of_each(record.issues),
+        "issues": [issue for issue in issues if issue.severity in _GRAVE][:_MOST_TAGS],
+        "notes": sum(issue.severity not in _GRAVE for issue in issues),
         "scanned_at": found.scanned_at,
     }
 

@@ -86,11 +86,20 @@ def _targets(config: AdapterConfig, keys: list[AdapterKey]) -> Beside:
 
 
 def _saved(config: AdapterConfig, keys: list[AdapterKey]) -> Beside:
-    names = {key.module.rpartition(".")[2] for key in keys if key.part is Part.SAVED}
+    """A saved module may be one of many layers: then its parts stand in the file. PEFT adds names
+    of classifiers that a model may have to the config, so that one may be missing there."""
     declared = config.modules_to_save or ()
+    names = set()
+    strangers = False
+    for key in keys:
+        if key.part is Part.SAVED:
+            segments = key.module.split(".")
+            root = next((name for name in declared if name.rpartition(".")[2] in segments), None)
+            strangers = strangers or root is None
+            names.add(root or segments[-1])
     agree = None
     if declared or names:
-        agree = {name.rpartition(".")[2] for name in declared} <= names and bool(declared)
+        agree = bool(names) and not strangers
     return Beside(
         "Modules saved whole",
         ", ".join(declared) or "none",

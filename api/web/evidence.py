@@ -26,6 +26,8 @@ MEASURES: Final = {
     "not_exercised": "Not exercised by the probe",
     "reference_output": "Reference output",
 }
+# Enough for every message of ours; other people write some of them.
+_SENTENCE: Final = 400
 _LIBRARIES: Final = ("torch", "transformers", "peft", "cuda", "driver", "python")
 
 
@@ -121,7 +123,8 @@ def _rehearsed(record: Record, rehearsal: StoredRehearsal | None) -> str:
 
 def _first(record: Record) -> str:
     errors = [issue for issue in record.issues if issue.severity is Severity.ERROR]
-    return errors[0].message if errors else ""
+    message = errors[0].message if errors else ""
+    return message if len(message) <= _SENTENCE else f"{message[:_SENTENCE]}…"
 
 
 def measured_memory(record: Record) -> int | None:
@@ -142,7 +145,7 @@ def _check(title: str, value: object, *, is_bytes: bool = False) -> Check:
         return Check(title, None, None, ((("", value)),), is_bytes)
     figures: list[tuple[str, object]] = []
     for name, member in value.items():
-        if name in ("outcome", "reason") or member is None:
+        if name in ("outcome", "reason") or member in (None, [], {}):
             continue
         if isinstance(member, Mapping):
             figures += [(f"{inner}", each) for inner, each in member.items()]

@@ -15,7 +15,7 @@ from registry.domain.keys import Part, parse_key
 from registry.domain.tensors import Shape
 from registry.planning.comparing import TensorPair
 
-CELL_WIDTH: Final = 26
+CELL_WIDTH: Final = 30
 CELL_HEIGHT: Final = 20
 GAP: Final = 2
 _LABEL_CHARACTER: Final = 7

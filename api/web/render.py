@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -14,10 +15,10 @@ from urllib.parse import quote, urlencode
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from api.callers import ANYONE, Caller
-from api.web.text import isolated, shown_value
+from api.web.text import isolated, shown_value, visible_text
 
 STATIC_FOLDER: Final = Path(__file__).parent / "static"
 
@@ -43,6 +44,7 @@ SIGNS: Final[Mapping[str, Sign]] = {
     "queued": Sign("", "…", "Queued", "asked for, nothing known yet"),
 }
 
+_TICKED: Final = re.compile(r"`([^`\n]{1,200})`")
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -88,6 +90,14 @@ def shown_sign(status: str) -> Markup:
     )
 
 
+def _shown_day(moment: datetime) -> Markup:
+    """The day alone, where a column has no room for more; the time is said on asking."""
+    text = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"), text, text[:10]
+    )
+
+
 @cache
 def static_url(name: str) -> str:
     """The path of a static file with its content's hash, so that it may be kept for a year."""
@@ -110,12 +120,14 @@ def environment() -> Environment:
         bytes=shown_bytes,
         number=shown_number,
         when=shown_time,
+        day=_shown_day,
         sign=shown_sign,
         short=shown_commit,
         name=isolated,
         seg=_segment,
         pretty=_pretty,
         fraction=_fraction,
+        prose=_prose,
     )
     made.globals.update(static_url=static_url, SIGNS=SIGNS, address=address)
     return made
@@ -198,6 +210,15 @@ def _pretty(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=str)
+
+
+def _prose(text: str) -> Markup:
+    """Sentences in which `names` stand between back ticks."""
+    parts = _TICKED.split(visible_text(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
 
 
 def _fraction(value: float | None) -> str:

@@ -16,8 +16,8 @@ from registry.domain.refs import Source
 
 @dataclass(frozen=True)
 class SeenCommit:
-    """A commit of a repository. `names`: the branches and tags seen at it, `content` its digest,
-    None while unread; `seen_at` None where it was only ever asked for by itself."""
+    """A commit of a repository. `names`: the branches and tags that are at it; `content`: its
+    digest, None while unread; `seen_at` None where it was only ever asked for by itself."""
 
     commit_sha: str
     content: str | None
@@ -52,12 +52,20 @@ def list_commits(
         .limit(4 * limit)
     )
     commits: dict[str, SeenCommit] = {}
-    for commit_key, content_key, name, seen_at in rows:
+    found = rows.all()
+    # A branch names the commit that it was last seen at, not those that it has left.
+    now = {
+        row.name: row.commit_key
+        for row in sorted((row for row in found if row.name), key=lambda row: row.seen_at)
+    }
+    for commit_key, content_key, name, seen_at in found:
         sha = known(commit_key)
         if sha is None:
             continue
         before = commits.get(sha)
-        names = (before.names if before else ()) + ((name,) if name else ())
+        names = (before.names if before else ()) + (
+            (name,) if name and now[name] == commit_key else ()
+        )
         when = seen_at if before is None or before.seen_at is None else before.seen_at
         commits[sha] = SeenCommit(sha, known(content_key), tuple(dict.fromkeys(names)), when)
     return list(commits.values())[:limit]
