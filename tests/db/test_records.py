@@ -302,6 +302,14 @@ def test_an_older_observation_does_not_move_a_branch_back(database):
     save(database, record(ref("acme/chat-lora", "new")), 5)
     save(database, record(ref("acme/chat-lora", "old")), 1)
     assert find(database).record.adapter.digest == digest("new")
+    # A worker that was slow tells of the base's former commit: nothing becomes stale by that.
+    former = ref("acme/base", "former base")
+    database.write(lambda session: save_base(session, base_facts(former)))
+    moved = database.write(lambda session: repositories.save_ref(session, former, seen_at=at(2)))
+    assert not moved
+    with database.reading() as connection:
+        (listed,) = records.list_records(connection).records
+    assert listed.record.status is find(database).record.status is Status.PLANNED
 
 
 def test_a_base_is_asked_for_by_commit_or_branch(database):

@@ -61,6 +61,21 @@ for batch in batches:
 """
 
 
+# One pair, known already, of which both processes learn something new each time.
+SUPERSEDING = """
+import sys
+from registry.db import records
+from registry.db.session import open_database
+from registry.domain.issues import Issue, Severity
+from tests.db.examples import at, record
+database = open_database(sys.argv[1])
+for n in range(int(sys.argv[3])):
+    issue = Issue("rank-high", Severity.ADVICE, f"{sys.argv[2]} {n}", None)
+    one = record(issues=(issue,))
+    database.write(lambda session: records.save_record(session, one, scanned_at=at(n)))
+"""
+
+
 def run_both(code: str, *arguments: tuple[str, ...]) -> None:
     running = [
         subprocess.Popen(
@@ -95,6 +110,25 @@ def test_two_processes_recording_the_same_adapters_make_one_row_of_each(database
         assert counts == [SCANS, SCANS + 1, SCANS + 1]
         listed = records.list_records(connection, limit=SCANS + 1).records
     assert len(listed) == SCANS
+
+
+def test_two_processes_superseding_one_record_leave_one_chain(database, migrated_url):
+    first = database.write(lambda s: records.save_record(s, record(), scanned_at=at(0)))
+    each = 60
+    run_both(SUPERSEDING, (migrated_url, "a", str(each)), (migrated_url, "b", str(each)))
+    with database.reading() as connection:
+        rows = connection.execute(
+            sa.select(RecordRow.id, RecordRow.current, RecordRow.listed, RecordRow.superseded_by)
+        ).all()
+    after = {row.id: row.superseded_by for row in rows}
+    assert len(rows) == 2 * each + 1
+    (standing,) = [row for row in rows if row.current]
+    assert standing.listed
+    assert [row for row in rows if row.listed] == [standing]
+    length, step = 1, first
+    while after[step] is not None:
+        length, step = length + 1, after[step]
+    assert (length, step) == (len(rows), standing.id)
 
 
 def test_threads_of_one_process_wait_for_each_other(database):

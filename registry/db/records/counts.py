@@ -43,11 +43,11 @@ def _of_everything(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
     visible = select_visible(wanted.visible)
     issues: Any = RecordIssueRow.__table__
     conditions: list[Any] = [RecordIssueRow.listed]
-    if wanted.visible:
+    if not wanted.visible:
+        conditions.append(RecordIssueRow.private.is_(sa.false()))
+    elif "*" not in wanted.visible:
         issues = sa.join(issues, table, RecordRow.id == RecordIssueRow.record_id)
         conditions += visible
-    else:
-        conditions.append(RecordIssueRow.private.is_(sa.false()))
     return sa.union_all(
         *(
             _commonest(facet, table.c[name], table, RecordRow.listed, *visible)
