@@ -5,7 +5,7 @@ A commit of the same content repeats one narrow row and shares layout, tokenizer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +13,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from registry.db.base import write_document
+from registry.db.configs import (
+    save_adapter_config,
+    save_adapter_configs,
+    save_base_config,
+    storable_integer,
+)
 from registry.db.documents import from_document, to_document
-from registry.db.layouts import load_layout, save_layout
+from registry.db.layouts import find_layouts, load_layout, save_layout
 from registry.db.models import (
     AdapterConfigRow,
     BaseConfigRow,
@@ -33,10 +38,9 @@ from registry.db.repositories import (
     save_ref,
 )
 from registry.db.tokenizers import StoredTokenizers, load_tokenizer, save_tokenizer
-from registry.db.upsert import find_or_insert, save_row
+from registry.db.upsert import find_or_insert, insert, save_row
 from registry.domain.adapter_config import AdapterConfig
 from registry.domain.base_model import BaseConfig
-from registry.domain.canonical import sha256_digest
 from registry.domain.facts import AdapterFacts, BaseFacts, WeightsFacts
 from registry.domain.refs import CheckpointRef, Digest, Source
 from registry.domain.tensors import Layout
@@ -44,6 +48,7 @@ from registry.domain.tensors import Layout
 __all__ = [
     "StoredTokenizers",
     "ensure_checkpoint",
+    "insert_adapters",
     "list_recorded_bases",
     "load_adapter",
     "load_adapter_at",
@@ -57,7 +62,6 @@ __all__ = [
     "save_tokenizer",
 ]
 
-_MAX_INTEGER = 2**63 - 1
 # Members of the facts that have rows or columns of their own.
 _APART = frozenset({"ref", "config", "tokenizer", "tree", "private", "gated"})
 
@@ -67,14 +71,34 @@ _APART = frozenset({"ref", "config", "tokenizer", "tree", "private", "gated"})
 
 def save_adapter(session: Session, facts: AdapterFacts) -> None:
     """What was read of an adapter at its commit. Safe to repeat; later reading wins."""
-    config_id = None if facts.config is None else _save_adapter_config(session, facts.config)
+    config_id = None if facts.config is None else save_adapter_config(session, facts.config)
     _save_checkpoint(session, "adapter", facts, {"adapter_config_id": config_id})
+
+
+def insert_adapters(session: Session, found: Sequence[tuple[int, AdapterFacts]]) -> None:
+    """What was read of adapters in repositories, by id, that this transaction has made: there is
+    nothing of them yet, and nobody else can add to them before it ends."""
+    if not found:
+        return
+    layouts = [facts.weights.layout for _, facts in found if facts.weights is not None]
+    find_layouts(session, [layout for layout in layouts if layout is not None])
+    configs = save_adapter_configs(session, [facts.config for _, facts in found])
+    connection = session.connection()
+    rows = [
+        {
+            **_key(repository_id, "adapter", facts.ref),
+            **_values(session, facts),
+            "adapter_config_id": config_id,
+        }
+        for (repository_id, facts), config_id in zip(found, configs, strict=True)
+    ]
+    connection.execute(insert(connection, CheckpointRow), rows)
 
 
 def save_base(session: Session, facts: BaseFacts) -> None:
     """What was read of a base at its commit. Its tree is saved by `save_base_tree` alone, which
     knows the version of transformers that built it."""
-    config_id = None if facts.config is None else _save_base_config(session, facts.config)
+    config_id = None if facts.config is None else save_base_config(session, facts.config)
     _save_checkpoint(session, "base", facts, {"base_config_id": config_id})
 
 
@@ -129,6 +153,16 @@ def _save_checkpoint(
     if saved.get(tuple(key.values())) is facts:
         # A batch of adapters brings their one base along with each.
         return
+    values = {**config, **_values(session, facts)}
+    before = session.connection().execute(_CONTENT_AT, key).scalar()
+    save_row(session, CheckpointRow, key, values)
+    saved[tuple(key.values())] = facts
+    if before != values["content_key"]:
+        mark_refs_moved(session, repository_id, kind, commit_key(facts.ref))
+
+
+def _values(session: Session, facts: AdapterFacts | BaseFacts) -> dict[str, Any]:
+    """A checkpoint's columns but its key and its config. Tokenizer and layout are saved first."""
     weights, tokenizer = facts.weights, facts.tokenizer
     if tokenizer is not None:
         save_tokenizer(session, tokenizer)
@@ -138,8 +172,7 @@ def _save_checkpoint(
         for name, member in to_document(_without_layout(facts)).items()
         if name not in _APART
     }
-    values = {
-        **config,
+    return {
         "content_key": content_key(facts.ref),
         "weights_format": None if weights is None else weights.format.value,
         "weights_bytes": None if weights is None else storable_integer(weights.size_bytes),
@@ -147,11 +180,6 @@ def _save_checkpoint(
         "tokenizer_id": None if tokenizer is None else tokenizer.content_id,
         "facts": documented,
     }
-    before = session.execute(_CONTENT_AT, key).scalar()
-    save_row(session, CheckpointRow, key, values)
-    saved[tuple(key.values())] = facts
-    if before != values["content_key"]:
-        mark_refs_moved(session, repository_id, kind, commit_key(facts.ref))
 
 
 _CONTENT_AT = sa.select(CheckpointRow.content_key).where(
@@ -168,76 +196,6 @@ def _without_layout(facts: AdapterFacts | BaseFacts) -> AdapterFacts | BaseFacts
     if isinstance(facts, BaseFacts):
         return replace(facts, weights=weights, config=None, tokenizer=None, tree=None)
     return replace(facts, weights=weights, config=None, tokenizer=None)
-
-
-def _save_adapter_config(session: Session, config: AdapterConfig) -> int:
-    document = to_document(config)
-    return _save_config(
-        session,
-        AdapterConfigRow,
-        document,
-        {
-            "peft_type": config.peft_type,
-            "task_type": config.task_type,
-            "rank": storable_integer(config.r),
-            "lora_alpha": storable_float(config.lora_alpha),
-            "bias": config.bias,
-            "use_dora": config.use_dora,
-            "use_rslora": config.use_rslora,
-            "target_modules": document["target_modules"],
-            "modules_to_save": document["modules_to_save"],
-            "base_model_name_or_path": config.base_model_name_or_path,
-            "base_revision": config.revision,
-            "peft_version": config.peft_version,
-        },
-    )
-
-
-def _save_base_config(session: Session, config: BaseConfig) -> int:
-    return _save_config(
-        session,
-        BaseConfigRow,
-        to_document(config),
-        {
-            "model_type": config.model_type,
-            "vocab_size": storable_integer(config.vocab_size),
-            "hidden_size": storable_integer(config.hidden_size),
-            "tie_word_embeddings": config.tie_word_embeddings,
-            "dtype": config.dtype,
-            "quantization": config.quantization,
-        },
-    )
-
-
-def _save_config(
-    session: Session,
-    row: type[AdapterConfigRow] | type[BaseConfigRow],
-    document: Any,
-    columns: Mapping[str, Any],
-) -> int:
-    digest = sha256_digest(write_document(document).encode("ascii"))
-    cache: dict[str, int] = session.info.setdefault(row.__tablename__, {})
-    if digest not in cache:
-        cache[digest], _ = find_or_insert(
-            session, row, {"digest": digest}, {**columns, "document": document}
-        )
-    return cache[digest]
-
-
-def storable_integer(value: object) -> int | None:
-    """A claimed number as a column can hold it; what it cannot hold is in the document alone."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INTEGER:
-        return value
-    return None
-
-
-def storable_float(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
 
 
 # --- loading -----------------------------------------------------------------------------------

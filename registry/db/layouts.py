@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import attrgetter
 
 import sqlalchemy as sa
@@ -21,12 +22,20 @@ def compute_layout_digest(layout: Layout) -> str:
     return sha256_digest(write_document(tensors).encode("ascii"))
 
 
+def find_layouts(session: Session, layouts: Iterable[Layout]) -> None:
+    """Look many up in one statement, so that `save_layout` need not look for each."""
+    digests = {_digested(session, layout)[1] for layout in layouts}
+    cache = _ids(session)
+    asked = sorted(digests - cache.keys())
+    if asked:
+        found = session.connection().execute(_KNOWN, {"digests": asked})
+        cache.update({row.digest: row.id for row in found})
+
+
 def save_layout(session: Session, layout: Layout) -> int:
     """The id of the layout's row; its tensors are written where it is new."""
-    # By name alone, which is unique; comparing whole tensors costs ten times as much.
-    layout = tuple(sorted(layout, key=attrgetter("name")))
-    digest = compute_layout_digest(layout)
-    cache: dict[str, int] = session.info.setdefault("layouts", {})
+    layout, digest = _digested(session, layout)
+    cache = _ids(session)
     if digest in cache:
         return cache[digest]
     layout_id, is_new = find_or_insert(
@@ -51,6 +60,28 @@ def save_layout(session: Session, layout: Layout) -> int:
         )
     cache[digest] = layout_id
     return layout_id
+
+
+def _digested(session: Session, layout: Layout) -> tuple[Layout, str]:
+    """Sorted, and its digest. Checkpoints of one layout share the tuple; it is digested once."""
+    known: dict[int, tuple[Layout, Layout, str]] = session.info.setdefault("layout_digests", {})
+    if id(layout) not in known:
+        # By name alone, which is unique; comparing whole tensors costs ten times as much.
+        ordered = tuple(sorted(layout, key=attrgetter("name")))
+        # The layout itself is kept beside it: only so does no other get its id.
+        known[id(layout)] = (layout, ordered, compute_layout_digest(ordered))
+    _, ordered, digest = known[id(layout)]
+    return ordered, digest
+
+
+def _ids(session: Session) -> dict[str, int]:
+    ids: dict[str, int] = session.info.setdefault("layouts", {})
+    return ids
+
+
+_KNOWN = sa.select(LayoutRow.digest, LayoutRow.id).where(
+    LayoutRow.digest.in_(sa.bindparam("digests", expanding=True))
+)
 
 
 def load_layout(connection: sa.Connection, layout_id: int) -> Layout:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -17,7 +18,8 @@ from registry.db.models import (
     RepositoryRow,
 )
 from registry.db.models.checkpoints import CHECKPOINT_KINDS
-from registry.db.upsert import find_or_insert, save_row
+from registry.db.upsert import find_or_insert, insert_unless_there, save_row
+from registry.domain.facts import AdapterFacts
 from registry.domain.refs import CheckpointRef, Source, is_commit_sha
 from registry.domain.status import Status
 
@@ -51,14 +53,54 @@ def ensure_repository(session: Session, source: Source, repo_id: str) -> int:
     """The id of a repository's row, made where it is new."""
     cache: dict[tuple[str, str], int] = session.info.setdefault("repositories", {})
     if (source, repo_id) not in cache:
-        author = repo_id.partition("/")[0] if "/" in repo_id and source is Source.HUB else ""
         cache[source, repo_id], _ = find_or_insert(
             session,
             RepositoryRow,
             {"source": source.value, "repo_id": repo_id},
-            {"author": author, "private": False, "gated": False, "access": "unknown"},
+            {
+                "author": _author(source, repo_id),
+                "private": False,
+                "gated": False,
+                "access": "unknown",
+            },
         )
     return cache[source, repo_id]
+
+
+def insert_repositories(
+    session: Session, adapters: Iterable[AdapterFacts], *, checked_at: datetime
+) -> dict[tuple[Source, str], int]:
+    """Rows for the repositories of these adapters, each read just now; those that were there, or
+    that another transaction has made first, are not among the ids given back."""
+    rows = {(facts.ref.source, facts.ref.repo_id): facts for facts in adapters}
+    # In one order everywhere, so that two that insert the same do not wait for each other.
+    made = insert_unless_there(
+        session,
+        RepositoryRow,
+        [_as_read(rows[place], checked_at) for place in sorted(rows)],
+        returning=("source", "repo_id", "id"),
+    )
+    ids = {(Source(source), repo_id): row_id for source, repo_id, row_id in made}
+    session.info.setdefault("repositories", {}).update(ids)
+    return ids
+
+
+def _as_read(facts: AdapterFacts, checked_at: datetime) -> dict[str, Any]:
+    source, repo_id = facts.ref.source, facts.ref.repo_id
+    hub = source is Source.HUB
+    return {
+        "source": source.value,
+        "repo_id": repo_id,
+        "author": _author(source, repo_id),
+        "private": hub and facts.private,
+        "gated": hub and facts.gated,
+        "access": "readable" if hub else "unknown",
+        "checked_at": checked_at if hub else None,
+    }
+
+
+def _author(source: Source, repo_id: str) -> str:
+    return repo_id.partition("/")[0] if "/" in repo_id and source is Source.HUB else ""
 
 
 def save_access(
@@ -76,7 +118,8 @@ def save_access(
     Records of a repository that has become private are hidden in the same transaction.
     """
     row_id = ensure_repository(session, source, repo_id)
-    session.execute(
+    connection = session.connection()
+    connection.execute(
         sa.update(RepositoryRow)
         .where(RepositoryRow.id == row_id)
         .values(access=access, private=private, gated=gated, checked_at=checked_at)
@@ -85,11 +128,11 @@ def save_access(
         RecordRow.base_repository_id == row_id
     )
     ids = sa.select(RecordRow.id).where(concerned, RecordRow.private != either_private())
-    for record_id in session.scalars(ids).all():
+    for record_id in connection.scalars(ids).all():
         hide = {"private": ~RecordRow.private}
-        session.execute(sa.update(RecordRow).where(RecordRow.id == record_id).values(hide))
+        connection.execute(sa.update(RecordRow).where(RecordRow.id == record_id).values(hide))
         hide = {"private": ~RecordIssueRow.private}
-        session.execute(
+        connection.execute(
             sa.update(RecordIssueRow).where(RecordIssueRow.record_id == record_id).values(hide)
         )
 
@@ -141,6 +184,32 @@ def repository_names(repo_id: str) -> sa.CompoundSelect[str]:
     )
 
 
+def insert_refs(
+    session: Session, found: Sequence[tuple[int, CheckpointRef]], *, seen_at: datetime
+) -> None:
+    """`save_ref` in repositories, by id, that this transaction has made: nothing has moved."""
+    rows = [_ref_row(repository_id, ref, seen_at) for repository_id, ref in found if _moves(ref)]
+    if rows:
+        session.connection().execute(_INSERT_REF, rows)
+
+
+def _ref_row(repository_id: int, ref: CheckpointRef, seen_at: datetime) -> dict[str, Any]:
+    return {
+        "repository_id": repository_id,
+        "name": ref.revision or DEFAULT_REVISION,
+        "commit_key": commit_key(ref),
+        "seen_at": seen_at,
+    }
+
+
+def _moves(ref: CheckpointRef) -> bool:
+    """Whether its revision may have another commit some day: a commit itself never has."""
+    return not is_commit_sha(ref.revision or DEFAULT_REVISION) or ref.commit_sha is None
+
+
+_INSERT_REF = sa.insert(RefRow)
+
+
 def save_ref(session: Session, ref: CheckpointRef, *, seen_at: datetime) -> bool:
     """Note that a branch or tag had this commit at that time; True when that is a move.
 
@@ -148,23 +217,21 @@ def save_ref(session: Session, ref: CheckpointRef, *, seen_at: datetime) -> bool
     a commit never moves and is not noted.
     """
     name = ref.revision or DEFAULT_REVISION
-    if is_commit_sha(name) and ref.commit_sha is not None:
+    if not _moves(ref):
         return False
     repository_id = ensure_repository(session, ref.source, ref.repo_id)
     commit = commit_key(ref)
     noted: dict[tuple[int, str], str] = session.info.setdefault("refs", {})
     if noted.get((repository_id, name)) == commit:
         return False
-    newest = session.execute(_NEWEST_REF, {"repository": repository_id, "name": name}).first()
+    connection = session.connection()
+    newest = connection.execute(_NEWEST_REF, {"repository": repository_id, "name": name}).first()
     if newest is not None and newest.seen_at > seen_at:
         return False
     noted[repository_id, name] = commit
     if newest is not None and newest.commit_key == commit:
         return False
-    session.execute(
-        sa.insert(RefRow),
-        {"repository_id": repository_id, "name": name, "commit_key": commit, "seen_at": seen_at},
-    )
+    connection.execute(_INSERT_REF, _ref_row(repository_id, ref, seen_at))
     for kind in CHECKPOINT_KINDS:
         mark_moved(session, repository_id, kind, name, commit)
     return True
@@ -188,8 +255,10 @@ _NAMES_AT = (
 
 def mark_refs_moved(session: Session, repository_id: int, kind: str, commit: str) -> None:
     """What a commit holds has become known: the same for every branch that is at this commit."""
-    for name in session.scalars(_NAMES_AT, {"repository": repository_id, "commit": commit}).all():
-        newest = session.execute(_NEWEST_REF, {"repository": repository_id, "name": name}).one()
+    connection = session.connection()
+    at_commit = {"repository": repository_id, "commit": commit}
+    for name in connection.scalars(_NAMES_AT, at_commit).all():
+        newest = connection.execute(_NEWEST_REF, {"repository": repository_id, "name": name}).one()
         if newest.commit_key == commit:
             mark_moved(session, repository_id, kind, name, commit)
 
@@ -199,10 +268,8 @@ def mark_moved(session: Session, repository_id: int, kind: str, name: str, commi
     `commit`; unmark those whose content it has again. Nothing is marked while the content of the
     commit is not known: unknown is not other.
     """
-    session.execute(
-        _MARK_MOVED[kind],
-        {"repository": repository_id, "name": name, "commit": commit},
-        execution_options={"synchronize_session": False},
+    session.connection().execute(
+        _MARK_MOVED[kind], {"repository": repository_id, "name": name, "commit": commit}
     )
 
 

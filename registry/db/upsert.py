@@ -5,7 +5,7 @@ Statements are built once per table and key: building one costs more than runnin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -45,6 +45,46 @@ def find_or_insert(
     return connection.execute(found, key).scalar_one(), False
 
 
+def find_or_insert_all(
+    session: Session, row: type[Base], key: str, rows: Mapping[str, Mapping[str, Any]]
+) -> dict[str, int]:
+    """`find_or_insert` of many at once: the ids by the value of the unique column `key`."""
+    ids: dict[str, int] = {}
+    if not rows:
+        return ids
+    connection = session.connection()
+    found = _find_all(row, key)
+    ids.update(_by_key(connection, found, list(rows)))
+    # In one order everywhere, so that two that insert the same do not wait for each other.
+    new = [{key: value, **rows[value]} for value in sorted(rows.keys() - ids.keys())]
+    if new:
+        ids.update(insert_unless_there(session, row, new, returning=(key, "id")))
+        theirs = rows.keys() - ids.keys()
+        if theirs:
+            ids.update(_by_key(connection, found, list(theirs)))
+    return ids
+
+
+def _by_key(
+    connection: sa.Connection, found: sa.Select[*tuple[Any, ...]], keys: list[str]
+) -> dict[str, int]:
+    return dict(tuple(row) for row in connection.execute(found, {"keys": keys}))
+
+
+def insert_unless_there(
+    session: Session,
+    row: type[Base],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    returning: tuple[str, ...],
+) -> list[Any]:
+    """These columns of the rows that were made now, in no order. What another transaction is
+    inserting at this time is waited for."""
+    connection = session.connection()
+    statement = _insert_all_unless_there(connection.dialect.name, row, returning)
+    return [tuple(made) for made in connection.execute(statement, list(rows))]
+
+
 def save_row(
     session: Session, row: type[Base], key: Mapping[str, Any], values: Mapping[str, Any]
 ) -> None:
@@ -58,6 +98,22 @@ def save_row(
 def _find(row: type[Base], key: tuple[str, ...]) -> sa.Select[int]:
     table = row.__table__
     return sa.select(table.c.id).where(*(table.c[name] == sa.bindparam(name) for name in key))
+
+
+@lru_cache(maxsize=16)
+def _find_all(row: type[Base], key: str) -> sa.Select[*tuple[Any, ...]]:
+    table = row.__table__
+    return sa.select(table.c[key], table.c.id).where(
+        table.c[key].in_(sa.bindparam("keys", expanding=True))
+    )
+
+
+@lru_cache(maxsize=16)
+def _insert_all_unless_there(
+    dialect: str, row: type[Base], returning: tuple[str, ...]
+) -> ReturningInsert[*tuple[Any, ...]]:
+    statement = _insert(dialect, row).on_conflict_do_nothing()
+    return statement.returning(*(row.__table__.c[name] for name in returning))
 
 
 @lru_cache(maxsize=128)

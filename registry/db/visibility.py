@@ -50,11 +50,7 @@ def note_access(
     said = (access, private, gated)
     if noted.get(repo_id) == said:
         return
-    known = session.execute(
-        sa.select(RepositoryRow.access, RepositoryRow.private, RepositoryRow.gated).where(
-            RepositoryRow.source == Source.HUB.value, RepositoryRow.repo_id == repo_id
-        )
-    ).first()
+    known = session.connection().execute(_ACCESS, {"repo_id": repo_id}).first()
     if known is None or tuple(known) != said:
         save_access(
             session,
@@ -66,6 +62,11 @@ def note_access(
             checked_at=checked_at,
         )
     noted[repo_id] = said
+
+
+_ACCESS = sa.select(RepositoryRow.access, RepositoryRow.private, RepositoryRow.gated).where(
+    RepositoryRow.source == Source.HUB.value, RepositoryRow.repo_id == sa.bindparam("repo_id")
+)
 
 
 def hide(session: Session, repo_id: str, *, access: str, checked_at: datetime) -> None:

@@ -57,20 +57,20 @@ def settle(database: Database, batch: Sequence[Reading], scanned_at: datetime) -
     """Decide and save a batch. Planning happens before the transaction is opened, so that other
     writers do not wait for it."""
     with database.reading() as connection:
-        decided = [(reading, _decide(connection, reading)) for reading in batch]
-
-    def work(session: Session) -> list[Scanned]:
-        return [_save(session, reading, answer, scanned_at) for reading, answer in decided]
-
-    return database.write(work)
+        digests = [one.adapter.ref.digest for one in batch if one.adapter is not None]
+        known = records.find_known(connection, [each for each in digests if each is not None])
+        decided = [(reading, _decide(connection, reading, known)) for reading in batch]
+    return database.write(lambda session: _save_batch(session, decided, scanned_at))
 
 
-def _decide(connection: Connection, reading: Reading) -> Scanned:
+def _decide(connection: Connection, reading: Reading, known: frozenset[str]) -> Scanned:
+    """`known` are the contents of adapters that are recorded somewhere."""
     if reading.adapter is None:
         return _unread(connection, reading)
     if reading.base is None or reading.failure is not None:
         return _without_base(connection, reading)
-    record = _reused(connection, reading) or planning.plan_pair(
+    reused = _reused(connection, reading) if reading.adapter.ref.digest in known else None
+    record = reused or planning.plan_pair(
         reading.adapter, reading.base, reading.issues, matched=reading.matched
     )
     return Scanned(reading.reference, record, reading.adapter, reading.base)
@@ -184,6 +184,31 @@ def _with_offers(connection: Connection, adapter: AdapterFacts, issue: Issue) ->
     return replace(issue, message=f"{issue.message} Recorded bases whose shapes fit: {named}.")
 
 
+def _save_batch(
+    session: Session, decided: Sequence[tuple[Reading, Scanned]], scanned_at: datetime
+) -> list[Scanned]:
+    """What is new through and through at once, then the others one by one."""
+    fresh = [
+        answer for _, answer in decided if answer.adapter is not None and answer.failure is None
+    ]
+    for base in {id(answer.base): answer.base for answer in fresh}.values():
+        if base is not None:
+            _note_readable(session, base, scanned_at)
+            checkpoints.save_base(session, base)
+    found = [records.Found(one.adapter, one.record) for one in fresh if one.adapter is not None]
+    saved = {
+        id(answer)
+        for answer, done in zip(
+            fresh, records.save_new(session, found, scanned_at=scanned_at), strict=True
+        )
+        if done
+    }
+    return [
+        answer if id(answer) in saved else _save(session, reading, answer, scanned_at)
+        for reading, answer in decided
+    ]
+
+
 def _save(session: Session, reading: Reading, answer: Scanned, scanned_at: datetime) -> Scanned:
     """Facts and record. Between planning and this moment another process may have learnt more of
     the same pair, by a rehearsal or a proof: then its answer stands."""
@@ -214,12 +239,17 @@ def _note_access(session: Session, reading: Reading, answer: Scanned, scanned_at
     if reference.source is Source.HUB and any(issue.code == _NOT_SHOWN for issue in reading.issues):
         visibility.hide(session, reference.repo_id, access="missing", checked_at=scanned_at)
     for facts in (answer.adapter, answer.base):
-        if facts is not None and facts.ref.source is Source.HUB:
-            visibility.note_access(
-                session,
-                facts.ref.repo_id,
-                access="readable",
-                private=facts.private,
-                gated=facts.gated,
-                checked_at=scanned_at,
-            )
+        if facts is not None:
+            _note_readable(session, facts, scanned_at)
+
+
+def _note_readable(session: Session, facts: AdapterFacts | BaseFacts, scanned_at: datetime) -> None:
+    if facts.ref.source is Source.HUB:
+        visibility.note_access(
+            session,
+            facts.ref.repo_id,
+            access="readable",
+            private=facts.private,
+            gated=facts.gated,
+            checked_at=scanned_at,
+        )

@@ -15,6 +15,7 @@ from registry.db.records.finding import (
     pair_records,
     record_history,
 )
+from registry.db.records.fresh import Found, find_known, save_new
 from registry.db.records.listing import Page, RecordFilter, Sort, list_records
 from registry.db.records.places import at_commits
 from registry.db.records.saving import save_record
@@ -22,6 +23,7 @@ from registry.db.records.saving import save_record
 __all__ = [
     "BasePage",
     "BaseSummary",
+    "Found",
     "Page",
     "RecordFilter",
     "Sort",
@@ -29,11 +31,13 @@ __all__ = [
     "at_commits",
     "count_facets",
     "find_base",
+    "find_known",
     "find_pair",
     "find_record",
     "list_bases",
     "list_records",
     "pair_records",
     "record_history",
+    "save_new",
     "save_record",
 ]

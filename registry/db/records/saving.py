@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,42 +10,32 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from registry.db.announcing import announce_record
-from registry.db.base import write_document
 from registry.db.checkpoints import ensure_checkpoint
 from registry.db.models import PlanRow, RecordBodyRow, RecordIssueRow, RecordRow, RepositoryRow
 from registry.db.records.finding import Condition, find_record
-from registry.db.records.places import content_of
+from registry.db.records.rows import (
+    Place,
+    content_digest,
+    is_declared,
+    issue_values,
+    place_of,
+    plan_values,
+    record_values,
+)
 from registry.db.repositories import (
     DEFAULT_REVISION,
     commit_key,
-    content_key,
     ensure_repository,
     save_alias,
     save_ref,
 )
 from registry.db.upsert import insert
-from registry.domain.canonical import sha256_digest
 from registry.domain.plan import PLANNER_VERSION
 from registry.domain.record import Record, Status
 from registry.domain.refs import Source, is_repo_id
 
-_UNKNOWN = (Status.QUEUED, Status.FAILED)
-# Issues that say the base is another than the adapter's config names.
-_NAMED_BY_CALLER = frozenset({"base-differs-from-declared", "base-local-path"})
-_MAX_PEFT_TYPE = 64
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The unique key of a current record, and whether its base is the config's own."""
-
-    adapter_repository_id: int
-    subfolder: str
-    adapter_content: str
-    base_source: str
-    base_repo_id: str
-    base_content: str
-    declared: bool
+# Nothing is known with these, so they never take the place of what is.
+UNKNOWN = (Status.QUEUED, Status.FAILED)
 
 
 def save_record(
@@ -63,18 +52,18 @@ def save_record(
     place of something known. The commits are noted as those that the revisions had at `scanned_at`.
     `declared` says whether the base is the config's own; left out, the record's issues tell.
     """
-    declared = _is_declared(record) if declared is None else declared
+    declared = is_declared(record) if declared is None else declared
     repository_id = ensure_repository(session, record.adapter.source, record.adapter.repo_id)
     _hold(session, repository_id)
-    if record.status in _UNKNOWN:
+    if record.status in UNKNOWN:
         known = _known_before(session, record, declared=declared)
         if known is not None:
             return known
-    place = _place(record, repository_id, declared=declared)
+    place = place_of(record, repository_id, declared=declared)
     base_repository_id = _save_names(session, record, scanned_at, declared=declared)
     document = record.to_json()
-    digest = sha256_digest(write_document(content_of(document)).encode("ascii"))
-    earlier = session.execute(_EARLIER, vars(place)).first()
+    digest = content_digest(document)
+    earlier = session.connection().execute(_EARLIER, vars(place)).first()
     if earlier is not None and tuple(earlier)[1:] == (digest, planner_version):
         _confirm(session, earlier.id, record, scanned_at)
         _choose_listed(session, place)
@@ -88,28 +77,19 @@ def save_record(
         "planner_version": planner_version,
         "content_digest": digest,
         "scanned_at": scanned_at,
-        "confirmed_at": scanned_at,
     }
     record_id = _insert(session, record, document, columns)
     if retired:
         supersede = sa.update(RecordRow).where(RecordRow.id.in_(retired))
-        session.execute(supersede.values(superseded_by=record_id))
+        session.connection().execute(supersede.values(superseded_by=record_id))
     _choose_listed(session, place)
     announce_record(session, record_id, record)
     return record_id
 
 
-def _is_declared(record: Record) -> bool:
-    if record.base is None:
-        return True
-    if any(issue.code in _NAMED_BY_CALLER for issue in record.issues):
-        return False
-    return record.facts.declared_base is not None
-
-
 def _hold(session: Session, repository_id: int) -> None:
     """One writer at a time for the records of an adapter; on SQLite there is only one anyway."""
-    session.execute(_HOLD, {"repository": repository_id})
+    session.connection().execute(_HOLD, {"repository": repository_id})
 
 
 def _known_before(session: Session, record: Record, *, declared: bool) -> int | None:
@@ -122,29 +102,23 @@ def _known_before(session: Session, record: Record, *, declared: bool) -> int | 
         subfolder=adapter.subfolder,
         base_repo_id=None if declared or base is None else base.repo_id,
     )
-    return None if earlier is None or earlier.record.status in _UNKNOWN else earlier.id
-
-
-def _place(record: Record, repository_id: int, *, declared: bool) -> _Place:
-    base = record.base
-    return _Place(
-        adapter_repository_id=repository_id,
-        subfolder=record.adapter.subfolder or "",
-        adapter_content=content_key(record.adapter),
-        base_source="" if base is None else base.source.value,
-        base_repo_id="" if base is None else base.repo_id,
-        base_content="" if base is None else content_key(base),
-        declared=declared,
-    )
+    return None if earlier is None or earlier.record.status in UNKNOWN else earlier.id
 
 
 def _save_names(
     session: Session, record: Record, scanned_at: datetime, *, declared: bool
 ) -> int | None:
     """Note which commits the revisions had, and under which ids; the base repository's row."""
-    adapter, base = record.adapter, record.base
-    ensure_checkpoint(session, "adapter", adapter)
-    save_ref(session, adapter, seen_at=scanned_at)
+    ensure_checkpoint(session, "adapter", record.adapter)
+    save_ref(session, record.adapter, seen_at=scanned_at)
+    return save_base_names(session, record, scanned_at, declared=declared)
+
+
+def save_base_names(
+    session: Session, record: Record, scanned_at: datetime, *, declared: bool
+) -> int | None:
+    """Of the base alone: which commit its revision had, and under which ids; its row."""
+    base = record.base
     if base is None:
         return None
     base_repository_id = ensure_checkpoint(session, "base", base)
@@ -168,32 +142,36 @@ def _confirm(session: Session, record_id: int, record: Record, scanned_at: datet
         values["base_commit"] = commit_key(record.base)
         if (record.base.revision or DEFAULT_REVISION) == DEFAULT_REVISION:
             values["base_revision"] = DEFAULT_REVISION
-    session.execute(
+    session.connection().execute(
         sa.update(RecordRow)
         .where(RecordRow.id == record_id, RecordRow.confirmed_at <= scanned_at)
         .values(values)
     )
 
 
-def _answered(session: Session, record: Record, place: _Place) -> Sequence[int]:
+def _answered(session: Session, record: Record, place: Place) -> Sequence[int]:
     """Current records that said the adapter or the base could not be read, and now could."""
     if record.adapter.digest is None:
         return []
     base = record.base
-    return session.scalars(
-        _UNREAD[place.declared],
-        {
-            **vars(place),
-            "revision": record.adapter.revision or DEFAULT_REVISION,
-            "base_revision": "" if base is None else base.revision or DEFAULT_REVISION,
-            "base_read": base is not None and base.digest is not None,
-        },
-    ).all()
+    return (
+        session.connection()
+        .scalars(
+            _UNREAD[place.declared],
+            {
+                **vars(place),
+                "revision": record.adapter.revision or DEFAULT_REVISION,
+                "base_revision": "" if base is None else base.revision or DEFAULT_REVISION,
+                "base_read": base is not None and base.digest is not None,
+            },
+        )
+        .all()
+    )
 
 
 def _retire(session: Session, record_ids: Sequence[int]) -> None:
     if record_ids:
-        session.execute(
+        session.connection().execute(
             sa.update(RecordRow)
             .where(RecordRow.id.in_(record_ids))
             .values(current=False, listed=False)
@@ -205,73 +183,30 @@ def _insert(
     session: Session, record: Record, document: Mapping[str, Any], columns: Mapping[str, Any]
 ) -> int:
     connection = session.connection()
-    adapter, base, plan = record.adapter, record.base, record.plan
     places = {name: columns[name] for name in ("adapter_repository_id", "base_repository_id")}
     private = any(row.private for row in connection.execute(_PRIVATE, places))
-    if plan is not None:
+    standing = {"listed": False, "private": private}
+    if record.plan is not None:
         connection.execute(
             insert(connection, PlanRow).on_conflict_do_nothing(),
-            {
-                "digest": plan.digest,
-                "adapter_digest": adapter.digest or "",
-                "base_digest": (base.digest if base else None) or "",
-                "document": document["plan"],
-                "created_at": columns["scanned_at"],
-            },
+            plan_values(record, document, columns["scanned_at"]),
         )
-    names = (adapter.repo_id, adapter.subfolder or "", base.repo_id if base else "")
     record_id: int = connection.execute(
         insert(connection, RecordRow).returning(RecordRow.id),
-        {
-            **columns,
-            "adapter_revision": adapter.revision or DEFAULT_REVISION,
-            "adapter_commit": commit_key(adapter),
-            "base_revision": "" if base is None else base.revision or DEFAULT_REVISION,
-            "base_commit": "" if base is None else commit_key(base),
-            "status": record.status.value,
-            "evidence": record.evidence.value,
-            "peft_type": (record.facts.peft_type or "")[:_MAX_PEFT_TYPE],
-            "author": adapter.repo_id.partition("/")[0] if "/" in adapter.repo_id else "",
-            "search_text": " ".join(names).lower(),
-            "plan_digest": None if plan is None else plan.digest,
-            "current": True,
-            "listed": False,
-            "private": private,
-            "shown_status": record.status.value,
-        },
+        record_values(record, {**columns, **standing}),
     ).scalar_one()
     connection.execute(
         insert(connection, RecordBodyRow), {"record_id": record_id, "document": document}
     )
-    issues = _issue_rows(record, record_id, columns, private=private)
+    issues = issue_values(record, record_id, {**columns, **standing})
     if issues:
         connection.execute(insert(connection, RecordIssueRow), issues)
     return record_id
 
 
-def _issue_rows(
-    record: Record, record_id: int, columns: Mapping[str, Any], *, private: bool
-) -> list[dict[str, Any]]:
-    """One row for each code, the first of it: issues come sorted by severity."""
-    rows: dict[str, dict[str, Any]] = {}
-    for issue in record.issues:
-        row = {
-            "record_id": record_id,
-            "code": issue.code,
-            "severity": issue.severity.value,
-            "status": record.status.value,
-            "base_repo_id": columns["base_repo_id"],
-            "scanned_at": columns["scanned_at"],
-            "listed": False,
-            "private": private,
-        }
-        rows.setdefault(issue.code, row)
-    return list(rows.values())
-
-
-def _choose_listed(session: Session, place: _Place) -> None:
+def _choose_listed(session: Session, place: Place) -> None:
     """Lists show what was found last on the main branch, else what was found last."""
-    rows = session.execute(_RIVALS[place.declared], vars(place)).all()
+    rows = session.connection().execute(_RIVALS[place.declared], vars(place)).all()
     newest, *others = rows
     if not newest.listed:
         _set_listed(session, [newest.id], listed=True)
@@ -281,12 +216,14 @@ def _choose_listed(session: Session, place: _Place) -> None:
 
 
 def _set_listed(session: Session, record_ids: Sequence[int], *, listed: bool) -> None:
-    session.execute(sa.update(RecordRow).where(RecordRow.id.in_(record_ids)).values(listed=listed))
+    session.connection().execute(
+        sa.update(RecordRow).where(RecordRow.id.in_(record_ids)).values(listed=listed)
+    )
     _list_issues(session, record_ids, listed=listed)
 
 
 def _list_issues(session: Session, record_ids: Sequence[int], *, listed: bool) -> None:
-    session.execute(
+    session.connection().execute(
         sa.update(RecordIssueRow)
         .where(RecordIssueRow.record_id.in_(record_ids))
         .values(listed=listed)
