@@ -29,6 +29,7 @@ from registry.hub import Reader, open_reader
 from registry.hub.patterns import match_modules
 from registry.jobs import APPLICATION, APPLICATION_VERSION, PORTABLE, SCHEMA, Job, Jobs, Queue
 from registry.sandbox import Isolation, choose_isolation, find_isolation
+from registry.watching import parse_scope
 from workers.liveness import Liveness, Pulse
 from workers.performing import Body, Performer
 from workers.proofs import ProveBody
@@ -36,6 +37,7 @@ from workers.prove import Prover
 from workers.rehearsals import RehearseBody
 from workers.rehearse import Rehearser
 from workers.scan import ScanBody
+from workers.watch import Hub, Watch
 
 log = structlog.get_logger("workers")
 
@@ -84,6 +86,7 @@ class Engine:
         self._reader: asyncio.Future[Reader] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._rehearser: Rehearser | None = None
+        self._watch = self._make_watch() if Queue.SCAN in self._queues else None
 
     def start(self) -> None:
         """Raises DatabaseNotMigrated, DatabaseUnavailable, SandboxMissing, RunnerMissing."""
@@ -98,11 +101,15 @@ class Engine:
         DBOS.listen_queues([queue.value for queue in self._queues])
         DBOS.launch()
         _register_queues()
+        if self._watch is not None:
+            self._watch.start()
         log.info("worker-started", executor_id=self.executor_id, queues=list(self._queues))
 
     def stop(self, *, seconds: int = 20) -> None:
         """Claim nothing more, give running jobs so long to end, and leave the rest to others."""
         global _engine
+        if self._watch is not None:
+            self._watch.stop()
         DBOS.destroy(workflow_completion_timeout_sec=seconds)
         if self._rehearser is not None:
             self._rehearser.close()
@@ -132,6 +139,18 @@ class Engine:
             log_level="WARNING",
             # PostgreSQL is migrated by `loadplan migrate` alone, by a role that may.
             run_migrations=not postgres,
+        )
+
+    def _make_watch(self) -> Watch:
+        """Raises SettingInvalid."""
+        token = self._settings.hf_token
+        hub = Hub(
+            self._settings.hf_endpoint,
+            token.get_secret_value() if token else None,
+            tuple(parse_scope(scope) for scope in self._settings.swept),
+        )
+        return Watch(
+            self._database, self._jobs, hub, self.executor_id, dead_seconds=self._pulse.dead
         )
 
     def _body(self, queue: Queue) -> Body:
