@@ -134,6 +134,12 @@ def llama_2_7b() -> Base:
     )
 
 
+def llama_70b() -> Base:
+    """The shape of an 80-layer model with grouped keys; no published repository's."""
+    made = shapes.llama(layers=80, hidden=8192, intermediate=28672, vocabulary=32000, keys=1024)
+    return _causal("acme/llama-70b", "llama", made, heads=(64, 8), head_dim=128)
+
+
 def llama_32_1b() -> Base:
     return _causal(
         "meta-llama/Llama-3.2-1B",
