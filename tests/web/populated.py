@@ -100,7 +100,7 @@ class _Filling:
         self.hostile()
         self.hide()
         operation = self.work()
-        token = self.token("web", ("scan", "prove", "admin"), visible=("closed/*",))
+        token = self.token("web", ("scan", "prove", "admin"), visible=("closed/*", "meta-llama/*"))
         newest = self.find(CANONICAL)
         return Registry(
             url,
