@@ -177,7 +177,11 @@ def test_a_forked_process_starts_children_of_its_own(isolation: Isolation) -> No
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-def test_nothing_is_left_open_or_behind(isolation: Isolation) -> None:
+def test_nothing_is_left_open_or_behind(
+    isolation: Isolation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder of its own: tests beside this one start children too.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     run("result = 1", isolation)
     descriptors = set(os.listdir("/proc/self/fd"))
     folders = set(Path(tempfile.gettempdir()).glob("loadplan-child-*"))

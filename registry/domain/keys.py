@@ -158,11 +158,22 @@ def parse_key(name: str, peft_type: str) -> AdapterKey:
         name,
         ".".join(reading.module),
         reading.part,
-        reading.name() if reading.certain else None,
+        _canonical(name, reading, peft_type),
         reading.leaf,
         reading.base_layers,
         reading.adapter_name,
     )
+
+
+def _canonical(name: str, reading: _Reading, peft_type: str) -> str | None:
+    """The name that PEFT expects; None where it is not certain, or would be read otherwise."""
+    if not reading.certain:
+        return None
+    canonical = reading.name()
+    if canonical == name:
+        return canonical
+    again = _read(canonical, peft_type)
+    return canonical if again.certain and again.name() == canonical else None
 
 
 def canonical_candidates(name: str, peft_type: str = "LORA") -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils.save_and_load import get_peft_model_state_dict
@@ -208,6 +208,7 @@ _types = st.sampled_from(["LORA", "ADALORA", "VERA", "PROMPT_TUNING", "", "no su
 
 
 @given(st.lists(_segments, max_size=9).map(".".join) | st.text(max_size=20), _types)
+@example("lora_x.default.default", "LORA")
 def test_no_name_raises_and_a_canonical_form_stays_what_it_is(name, peft_type):
     key = parse_key(name, peft_type)
     candidates = canonical_candidates(name, peft_type)
