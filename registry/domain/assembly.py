@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,7 +19,7 @@ from registry.domain.naming import Naming, name_tensors
 from registry.domain.pair import LORA_PARTS, FileTensor, Pair
 from registry.domain.rows import RowEvidence, TokenUse, VocabularySide
 from registry.domain.saved import make_saved_root
-from registry.domain.sizes import LOADABLE_DTYPES
+from registry.domain.sizes import LOADABLE_DTYPES, Sizes
 from registry.domain.steps import Side
 from registry.domain.targets import make_rank_rule, make_target_rule
 from registry.domain.tensors import Layout
@@ -93,6 +93,21 @@ def assemble(
         auto_class=auto_class,
         dtype=choose_dtype(base_config, base),
     )
+
+
+def describe_pair(assembly: Assembly, sizes: Sizes) -> Mapping[str, object]:
+    """Members of a record's facts that only adapter and base together tell."""
+    tree = assembly.pair.base.tree
+    return {
+        "embedding_rows": assembly.input_side.file_rows,
+        "output_rows": assembly.output_side.file_rows,
+        "base_embedding_rows": tree.embedding_rows,
+        "base_output_rows": tree.output_rows,
+        "tie_word_embeddings": assembly.pair.base.tied,
+        "trainable_parameters": sizes.trainable,
+        "trainable_fraction": sizes.fraction,
+        "memory_bytes": sizes.memory_bytes,
+    }
 
 
 def choose_dtype(config: BaseConfig, base: BaseFacts) -> str:

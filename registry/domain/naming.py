@@ -59,26 +59,31 @@ def name_tensors(
             doubtful.append(key)
     if not doubtful:
         return Naming(tuple(tensors), {}, ())
+    adapted = {key.module for _, key in tensors if key.part in LORA_PARTS}
+    found = {
+        key.file_key: _target_name(key, peft_type, base, adapted, saved_root) for key in doubtful
+    }
+    originals = [
+        key
+        for key in doubtful
+        if key.part is Part.ORIGINAL and not (config.bias == "all" and key.leaf == "bias")
+    ]
+    if not originals and all(name == target for name, target in found.items()):
+        return Naming(tuple(tensors), {}, ())
     keys = {tensor.spec.name: tensor.key for tensor in tensors}
-    adapted = {key.module for key in keys.values() if key.part in LORA_PARTS}
     targets: dict[str, str | None] = {name: name for name in keys}
-    for key in doubtful:
-        targets[key.file_key] = _target_name(key, peft_type, base, adapted, saved_root)
-    for name in [name for name, target in targets.items() if target is None]:
+    targets.update(found)
+    for name in [name for name, target in found.items() if target is None]:
         # A name with two readings is a copy when the file holds the one it would be.
         twins = [twin for twin in canonical_candidates(name, peft_type) if twin in keys]
         if len(twins) == 1 and keys[twins[0]].is_standard:
             targets[name] = twins[0]
-    plain_names = {name: name.replace(_ORIGINAL, ".") for name in keys}
-    originals = {
+    twins_of: dict[str, str] = {}
+    for key in originals:
         # Beside a saved module that is renamed, the original stands under the same wrong prefix.
-        name: targets.get(plain_names[name]) or plain_names[name]
-        for name, key in keys.items()
-        if key.part is Part.ORIGINAL and not (config.bias == "all" and key.leaf == "bias")
-    }
-    if not originals and all(name == target for name, target in targets.items()):
-        return Naming(tuple(FileTensor(spec, keys[spec.name]) for spec in layout), {}, ())
-    return _settle(layout, peft_type, targets, originals, saved_root, findings)
+        beside = key.file_key.replace(_ORIGINAL, ".")
+        twins_of[key.file_key] = targets.get(beside) or beside
+    return _settle(layout, peft_type, targets, twins_of, saved_root, findings)
 
 
 def _is_certain(key: AdapterKey, base: BaseView) -> bool:

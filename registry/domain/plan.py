@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
 from registry.domain.adapter_config import AdapterConfig
 from registry.domain.advice import advise
-from registry.domain.assembly import Assembly, assemble
+from registry.domain.assembly import Assembly, assemble, describe_pair
 from registry.domain.base_model import BaseConfig
 from registry.domain.expected import Expected
 from registry.domain.facts import AdapterFacts, BaseFacts
@@ -19,7 +20,7 @@ from registry.domain.landing import land_tensors
 from registry.domain.notes import note_adapter, note_base, note_pair
 from registry.domain.rows import RowDecision, decide_rows
 from registry.domain.saved import note_dropped
-from registry.domain.sizes import measure_sizes
+from registry.domain.sizes import Sizes, measure_sizes
 from registry.domain.steps import (
     SCHEMA_VERSION,
     FillRows,
@@ -66,13 +67,15 @@ class Planned:
     """The answer of `compute_plan`.
 
     `plan` is None when an issue of severity error applies. `spoken_for` is the share of the file's
-    tensors about which the static rules could say something (0 to 1).
+    tensors about which the static rules could say something (0 to 1). `described` is what only
+    both together tell, for the record's facts; None where one of them could not be read.
     """
 
     plan: Plan | None
     issues: tuple[Issue, ...]
     naive_load: NaiveLoad
     spoken_for: float
+    described: Mapping[str, object] | None = None
 
 
 def compute_plan(
@@ -137,14 +140,16 @@ def _plan_read_pair(
     _check_labels(assembly, findings)
     _note_overwrites(assembly, findings)
     issues = [*issues, *rows.issues, *findings.issues(), *note_pair(adapter, base, assembly)]
-    issues += _advise(assembly, base, rows)
+    base_bytes = base.weights.size_bytes if base.weights is not None else None
+    sizes = measure_sizes(assembly.pair, rows.rows, assembly.dtype, base_bytes)
+    issues += _advise(assembly, sizes, rows)
     naive = _forecast(assembly, rows, findings)
     spoken_for = 1.0 - len(findings.unspoken) / len(layout) if layout else 1.0
     found = sorted_issues(issues)
     plan = None
     if not any(issue.severity is Severity.ERROR for issue in found):
         plan = _compose(adapter, base, assembly, rows, findings)
-    return Planned(plan, found, naive, spoken_for)
+    return Planned(plan, found, naive, spoken_for, describe_pair(assembly, sizes))
 
 
 def _check_labels(assembly: Assembly, findings: Findings) -> None:
@@ -179,9 +184,7 @@ def _note_overwrites(assembly: Assembly, findings: Findings) -> None:
             findings.silent(parameter)
 
 
-def _advise(assembly: Assembly, base: BaseFacts, rows: RowDecision) -> list[Issue]:
-    base_bytes = base.weights.size_bytes if base.weights is not None else None
-    sizes = measure_sizes(assembly.pair, rows.rows, assembly.dtype, base_bytes)
+def _advise(assembly: Assembly, sizes: Sizes, rows: RowDecision) -> list[Issue]:
     own = assembly.input_side.base_rows or assembly.output_side.base_rows
     new_rows = rows.rows - own if rows.rows is not None and own is not None else 0
     return advise(sizes, new_rows)

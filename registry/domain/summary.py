@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from operator import attrgetter
 
 from registry.domain.adapter_config import AdapterConfig
-from registry.domain.assembly import Assembly, assemble
+from registry.domain.assembly import Assembly, assemble, describe_pair
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.findings import Findings
 from registry.domain.keys import Part, parse_key
@@ -19,10 +20,15 @@ from registry.domain.tensors import Layout
 _RANK_AXIS = {Part.LORA_A: 0, Part.LORA_EMBEDDING_A: 0}
 
 
-def compute_facts(adapter: AdapterFacts, base: BaseFacts | None = None) -> RecordFacts:
+def compute_facts(
+    adapter: AdapterFacts,
+    base: BaseFacts | None = None,
+    described: Mapping[str, object] | None = None,
+) -> RecordFacts:
     """Facts of the adapter alone, and beside a base what only both together tell.
 
     Absent knowledge is None, never 0. Rows are those that the adapter's file pins (rule 1).
+    `described` is that of this pair's `compute_plan`, which otherwise is found out again.
     """
     config, weights = adapter.config, adapter.weights
     layout = weights.layout if weights is not None else None
@@ -44,7 +50,7 @@ def compute_facts(adapter: AdapterFacts, base: BaseFacts | None = None) -> Recor
         members["base_config_vocab_size"] = base.config.vocab_size
         members["tie_word_embeddings"] = base.config.tie_word_embeddings
         if config is not None and layout is not None:
-            members |= _pair_facts(adapter, base, config, layout)
+            members |= described or _describe(adapter, base, config, layout)
     return RecordFacts(**members)  # type: ignore[arg-type]  # names are those of RecordFacts
 
 
@@ -60,26 +66,16 @@ def _config_facts(config: AdapterConfig) -> dict[str, object]:
     }
 
 
-def _pair_facts(
+def _describe(
     adapter: AdapterFacts, base: BaseFacts, config: AdapterConfig, layout: Layout
-) -> dict[str, object]:
+) -> Mapping[str, object]:
     assert base.config is not None
+    layout = tuple(sorted(layout, key=attrgetter("name")))
     assembly = assemble(adapter, base, config, base.config, layout, None, Findings())
-    sizes = sizes_along_plan(assembly, base)
-    tree = assembly.pair.base.tree
-    return {
-        "embedding_rows": assembly.input_side.file_rows,
-        "output_rows": assembly.output_side.file_rows,
-        "base_embedding_rows": tree.embedding_rows,
-        "base_output_rows": tree.output_rows,
-        "tie_word_embeddings": assembly.pair.base.tied,
-        "trainable_parameters": sizes.trainable,
-        "trainable_fraction": sizes.fraction,
-        "memory_bytes": sizes.memory_bytes,
-    }
+    return describe_pair(assembly, _sizes_along_plan(assembly, base))
 
 
-def sizes_along_plan(assembly: Assembly, base: BaseFacts) -> Sizes:
+def _sizes_along_plan(assembly: Assembly, base: BaseFacts) -> Sizes:
     """Parameters and bytes once the plan's resize is done."""
     decision = decide_rows(
         assembly.input_side,

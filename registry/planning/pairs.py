@@ -42,18 +42,19 @@ def plan_pair(
     """
     if base is None:
         found = sorted_issues(judge_adapter(adapter) + issues)
-        plan, naive = None, NaiveLoad("unknown")
+        plan, naive, described = None, NaiveLoad("unknown"), None
     else:
         planned = compute_plan(adapter, base, matched)
         found = sorted_issues(planned.issues + issues)
-        plan, naive, base_ref = planned.plan, planned.naive_load, base.ref
+        plan, naive, described = planned.plan, planned.naive_load, planned.described
+        base_ref = base.ref
     status = decide_status(found)
     return Record(
         adapter=adapter.ref,
         base=base_ref,
         status=status,
         evidence=decide_evidence(status, Evidence.STATIC),
-        facts=compute_facts(adapter, base),
+        facts=compute_facts(adapter, base, described),
         plan=plan if status in _PLAN_KEPT else None,
         issues=found,
         naive_load=naive,

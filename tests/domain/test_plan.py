@@ -323,7 +323,8 @@ def test_no_names_or_shapes_make_the_planner_raise(shapes, config, exact):
     planned = compute_plan(adapter, base)
     assert (planned.plan is None) == bool(codes(planned, Severity.ERROR))
     assert 0.0 <= planned.spoken_for <= 1.0
-    compute_facts(adapter, base)
+    # What the plan tells of the pair on its way is what would be found out without it.
+    assert compute_facts(adapter, base, planned.described) == compute_facts(adapter, base)
 
 
 # --- facts that are missing --------------------------------------------------------------------
