@@ -13,14 +13,13 @@ from registry.domain.refs import Source
 def move(session: Session, repo_id: str, moved_to: str) -> None:
     """The repository goes by another id from now on; the old one leads there. Where the new id is
     recorded already, the old one's records are left out of lists."""
-    known = dict(
-        session.execute(
-            sa.select(RepositoryRow.repo_id, RepositoryRow.id).where(
-                RepositoryRow.source == Source.HUB.value,
-                RepositoryRow.repo_id.in_([repo_id, moved_to]),
-            )
-        ).tuples()
+    rows = session.execute(
+        sa.select(RepositoryRow.repo_id, RepositoryRow.id).where(
+            RepositoryRow.source == Source.HUB.value,
+            RepositoryRow.repo_id.in_([repo_id, moved_to]),
+        )
     )
+    known = {row.repo_id: row.id for row in rows}
     if repo_id not in known:
         save_alias(session, Source.HUB, repo_id, moved_to)
         return
