@@ -127,7 +127,10 @@ def check_nothing_else(
     resized: bool,
 ) -> Gate:
     """No poison left in a tensor that is in use, and no base parameter changed unannounced."""
-    state = {**landing.base, **landing.owned}
+    # Of the base only the tables were poisoned; the rest is compared as a whole below.
+    poisoned = _table_names(base)
+    tables = [name for name in landing.base if landing.base_names[name] in poisoned]
+    state = {**{name: landing.base[name] for name in tables}, **landing.owned}
     unloaded = sorted(
         name
         for name, tensor in state.items()
@@ -244,13 +247,7 @@ def _changed_base(
     resized: bool,
 ) -> list[str]:
     overwritten = set(landing.overwritten)
-    tables = {id(table.weight) for table, _ in _tables(base)} if resized else set()
-    tables |= {
-        id(t.bias) for t, _ in _tables(base) if resized and getattr(t, "bias", None) is not None
-    }
-    grown = {
-        name for name, tensor in base.state_dict(keep_vars=True).items() if id(tensor) in tables
-    }
+    grown = _table_names(base) if resized else frozenset()
     originals = base.state_dict(keep_vars=True)
     rewriting = rewrites_base(config)
     changed: set[str] = set()
@@ -272,6 +269,13 @@ def _changed_base(
         n for n, t in originals.items() if n not in seen and id(t) not in held and not rewriting
     }
     return sorted(changed | gone)
+
+
+def _table_names(base: PreTrainedModel) -> frozenset[str]:
+    """The parameters of the embedding and the head, by their names in the plain base."""
+    held = {id(p) for table, _ in _tables(base) for p in table.parameters(recurse=False)}
+    state = base.state_dict(keep_vars=True)
+    return frozenset(name for name, tensor in state.items() if id(tensor) in held)
 
 
 def _tables(base: PreTrainedModel) -> list[tuple[torch.nn.Module, int]]:

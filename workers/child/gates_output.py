@@ -25,7 +25,7 @@ from workers.child.probes import Probe, ProbeSite, expected_shape, make_effect_p
 from workers.child.towers import is_tower, show_image
 
 # A longer probe reaches the experts that a short one was not routed to.
-_LENGTHS = (16, 96)
+_LONGER = 96
 # Types that multiply the base's weights: with nothing learned they differ by rounding alone.
 _MULTIPLIED_NOISE = 64.0
 _MULTIPLYING_TYPES = frozenset({"OFT", "BOFT", "HRA", "ROAD", "OSF", "DELORA", "IA3", "PSOFT"})
@@ -41,10 +41,29 @@ class Effect:
     zero_updates: list[str] = field(default_factory=list)
 
 
-def check_forward(model: PeftModel, site: ProbeSite, probe: Probe) -> Gate:
+@dataclass(frozen=True)
+class Seen:
+    """One pass of a probe: the output, and how often each adapted module was called."""
+
+    probe: Probe
+    output: torch.Tensor
+    calls: Mapping[str, int]
+
+    @property
+    def reached_all(self) -> bool:
+        return all(times or is_tower(name) for name, times in self.calls.items())
+
+
+def look(model: PeftModel, site: ProbeSite, probe: Probe) -> Seen:
+    with _watched(model) as calls:
+        output = run(model, site, probe)
+    return Seen(probe, output, calls)
+
+
+def check_forward(site: ProbeSite, seen: Seen) -> Gate:
     """The task's own shape, and finite."""
-    output = run(model, site, probe)
-    expected = expected_shape(site, probe)
+    output = seen.output
+    expected = expected_shape(site)
     actual = tuple(output.shape)
     fits = len(actual) == len(expected) and all(
         size is None or size == given for size, given in zip(expected, actual, strict=True)
@@ -77,38 +96,42 @@ def check_unset(
     return failed(f"neither the base's files nor the adapter hold {names}, and the output needs it")
 
 
-def check_effect(model: PeftModel, site: ProbeSite, landing: Landing) -> Effect:
-    """The output differs from the same model without the adapter, and every adapted module ran."""
-    probe, on, ran = _probe_all_modules(model, site)
-    again = run(model, site, probe)
+def check_effect(model: PeftModel, site: ProbeSite, landing: Landing, forward: Seen) -> Effect:
+    """The output differs from the same model without the adapter, and every adapted module ran.
+
+    `forward` is the pass that the forward gate judged; where its ids can be compared with the
+    plain base, it is not made again.
+    """
+    seen = _reach_all_modules(model, site, forward)
+    again = run(model, site, seen.probe)
     with model.disable_adapter():
-        off = run(model, site, probe)
-    effect = Effect(passed(), _largest(on - again), zero_updates=find_zero_updates(model))
-    idle = sorted(name for name, times in ran.items() if not times)
-    seen_difference = 0.0
+        off = run(model, site, seen.probe)
+    difference = _largest(seen.output - again)
+    effect = Effect(passed(), difference, zero_updates=find_zero_updates(model))
+    idle = sorted(name for name, times in seen.calls.items() if not times)
+    in_image = 0.0
     if any(is_tower(name) for name in idle):
-        idle, seen_difference = _look_at_towers(model, site, idle)
+        idle, in_image = _look_at_towers(model, site, idle)
     effect.not_exercised = [name for name in idle if is_tower(name)]
     asleep = [name for name in idle if not is_tower(name)]
     refusal = _refuse_values(model, landing, peft_kind(site.peft_config), asleep)
-    effect.gate = refusal or _compare(model, site, probe, on, off, seen_difference)
+    effect.gate = refusal or _compare(model, site, seen, off, in_image)
     if effect.zero_updates and effect.gate.outcome == "passed":
         reason = f"{len(effect.zero_updates)} modules have a zero update"
         effect.gate = passed(effect.gate.figure, reason)
     return effect
 
 
-def _probe_all_modules(
-    model: PeftModel, site: ProbeSite
-) -> tuple[Probe, torch.Tensor, dict[str, int]]:
+def _reach_all_modules(model: PeftModel, site: ProbeSite, forward: Seen) -> Seen:
     """The shortest probe that every adapted module beside the towers ran for, else the longest."""
-    for length in _LENGTHS:
-        probe = make_effect_probe(site, length)
-        with _watched(model) as calls:
-            output = run(model, site, probe)
-        if all(times or is_tower(name) for name, times in calls.items()):
-            break
-    return probe, output, calls
+    probe = make_effect_probe(site)
+    if probe.ids == forward.probe.ids:
+        seen = Seen(probe, forward.output, forward.calls)
+    else:
+        seen = look(model, site, probe)
+    if not seen.reached_all:
+        seen = look(model, site, make_effect_probe(site, _LONGER))
+    return seen
 
 
 def _look_at_towers(model: PeftModel, site: ProbeSite, idle: list[str]) -> tuple[list[str], float]:
@@ -135,14 +158,9 @@ def _refuse_values(model: PeftModel, landing: Landing, kind: str, asleep: list[s
 
 
 def _compare(
-    model: PeftModel,
-    site: ProbeSite,
-    probe: Probe,
-    on: torch.Tensor,
-    off: torch.Tensor,
-    seen_difference: float,
+    model: PeftModel, site: ProbeSite, seen: Seen, off: torch.Tensor, in_image: float
 ) -> Gate:
-    on, off = _compared(on, off, probe)
+    on, off = _compared(seen.output, off, seen.probe)
     if bool(torch.isnan(off).any()):
         return failed("the output of the base without the adapter is not finite")
     config = site.peft_config
@@ -153,9 +171,12 @@ def _compare(
         floor = noise * _largest(off)
     if difference > floor:
         return passed(difference)
-    if seen_difference > 0.0:
-        return passed(seen_difference, "seen in the features of a dummy image, not in text")
-    if len(probe.ids_above) == len(site.trained_ids) > 0 and ("effect", kind) in NOT_APPLICABLE:
+    if in_image > 0.0:
+        return passed(in_image, "seen in the features of a dummy image, not in text")
+    if (
+        len(seen.probe.ids_above) == len(site.trained_ids) > 0
+        and ("effect", kind) in NOT_APPLICABLE
+    ):
         return not_applicable("effect", kind)
     return failed("the output is that of the base without the adapter", difference)
 

@@ -13,6 +13,7 @@ import peft
 import torch
 import transformers
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from registry.loading.landing import ADAPTER_NAME, Landing
@@ -99,6 +100,8 @@ def _merge_ratio(layer: torch.nn.Module) -> float | None:
     weight = _weight_of(layer)
     if weight is None:
         return None
+    if _adds_only(layer):
+        return _added_ratio(layer, weight.detach())
     # What the base's own type loses shows against the next wider one.
     wide_type = torch.float64 if weight.dtype == torch.float32 else torch.float32
     plain = weight.detach().to(wide_type)
@@ -108,6 +111,26 @@ def _merge_ratio(layer: torch.nn.Module) -> float | None:
     if size == 0.0:
         return None
     return float(((coarse - plain) - update).norm()) / size
+
+
+def _adds_only(layer: Any) -> bool:
+    """Whether merging is adding one matrix: plain LoRA, without any of its variants."""
+    return (
+        isinstance(layer, LoraLinear)
+        and ADAPTER_NAME not in layer.lora_variant
+        and not layer.lora_bias.get(ADAPTER_NAME, False)
+    )
+
+
+def _added_ratio(layer: Any, weight: torch.Tensor) -> float | None:
+    """As PEFT merges such a layer: the update, in float32, is added in place."""
+    update = layer.get_delta_weight(ADAPTER_NAME).float()
+    size = float(update.norm())
+    if size == 0.0:
+        return None
+    wide_type = torch.float64 if weight.dtype == torch.float32 else torch.float32
+    gained = weight.clone().add_(update).to(wide_type).sub_(weight)
+    return float(gained.sub_(update).norm()) / size
 
 
 def _merged_weight(layer: Any) -> torch.Tensor:

@@ -71,14 +71,17 @@ def make_forward_probe(site: ProbeSite, length: int = _LENGTH) -> Probe:
 
 
 def make_effect_probe(site: ProbeSite, length: int = _LENGTH) -> Probe:
-    """Only ids and columns that the plain base has too: new rows differ for other reasons."""
-    rows = min(r for r in (site.base_input_rows, site.input_rows, 1 << 62) if r)
-    rows = rows if rows < 1 << 62 else 2
-    held = _must_hold(site, rows)
-    above = tuple(i for i in site.trained_ids if i >= rows)
-    ids = _ids(site, rows, held, length)
+    """Only ids and columns that the plain base has too: new rows differ for other reasons.
+
+    On a base that did not grow it holds what the forward probe holds.
+    """
+    rows = min((r for r in (site.base_input_rows, site.input_rows) if r), default=2)
+    above = tuple(token for token in site.trained_ids if token >= rows)
     widths = [r for r in (site.base_output_rows, site.output_rows) if r]
     columns = min(widths) if site.has_vocabulary_head and widths else None
+    ids = make_forward_probe(site, length).ids
+    if max(ids) >= rows:
+        ids = _ids(site, rows, _must_hold(site, rows), length)
     return Probe(_inputs(site, ids), ids, columns, above)
 
 
@@ -97,7 +100,7 @@ def read_output(site: ProbeSite, output: Any) -> torch.Tensor:
     return first.float()
 
 
-def expected_shape(site: ProbeSite, probe: Probe) -> tuple[int | None, ...]:
+def expected_shape(site: ProbeSite) -> tuple[int | None, ...]:
     """The output's shape as the task has it; None where a length may vary (virtual tokens)."""
     if site.auto_class in _SEQUENCE_CLASSES:
         return (1, int(site.config.num_labels))

@@ -6,7 +6,7 @@ it with what they made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ from workers.child.gates import (
     failed,
     peft_kind,
 )
-from workers.child.gates_output import Effect, check_effect, check_forward, check_unset, run
+from workers.child.gates_output import check_effect, check_forward, check_unset, look
 from workers.child.probes import ProbeSite, make_forward_probe
 
 GATES = ("landed", "nothing_else", "finite", "effect", "forward")
@@ -148,19 +148,22 @@ def _judge_outputs(
     base: ProofBase, model: PeftModel, site: ProbeSite, landing: Landing, document: Document
 ) -> None:
     probe = make_forward_probe(site)
-    forward = _guarded(lambda: check_forward(model, site, probe))
-    unset = _uncovered(base, landing)
-    if forward.outcome == "passed" and unset:
-        forward = check_unset(model, site, probe, unset) or forward
-    document.gates["forward"] = forward
-    if forward.outcome == "failed":
-        return
     try:
-        effect = check_effect(model, site, landing)
+        seen = look(model, site, probe)
+        forward = check_forward(site, seen)
+        if forward.outcome == "passed":
+            forward = check_unset(model, site, probe, _uncovered(base, landing)) or forward
+        document.gates["forward"] = forward
+        if forward.outcome == "failed":
+            return
+        effect = check_effect(model, site, landing, seen)
     except Exception as error:
         if _is_ours(error):
             raise
-        effect = Effect(failed(_text(error)))
+        # A model that cannot run its task's own inputs fails the gate that it was at.
+        gate = "effect" if "forward" in document.gates else "forward"
+        document.gates[gate] = failed(_text(error))
+        return
     document.gates["effect"] = effect.gate
     document.measures["repeat_max_diff"] = effect.repeat_max_diff
     if effect.repeat_max_diff:
@@ -169,9 +172,7 @@ def _judge_outputs(
         names = ", ".join(effect.not_exercised[:5])
         document.measures["not_exercised"] = effect.not_exercised[:_MOST_NAMES]
         document.note("tower-not-exercised", f"No probe reached {names}.")
-    document.measures["reference_output"] = measure.measure_reference(
-        site, probe, run(model, site, probe)
-    )
+    document.measures["reference_output"] = measure.measure_reference(site, probe, seen.output)
 
 
 def _measure(model: PeftModel, site: ProbeSite, landing: Landing, document: Document) -> None:
@@ -236,15 +237,6 @@ def _uncovered(base: ProofBase, landing: Landing) -> dict[str, torch.Tensor]:
         for name, plain in landing.base_names.items()
         if plain in base.unset and plain not in replaced and ".original_module." not in name
     }
-
-
-def _guarded(check: Callable[[], Gate]) -> Gate:
-    try:
-        return check()
-    except Exception as error:
-        if _is_ours(error):
-            raise
-        return failed(_text(error))
 
 
 def _refusal(error: Exception) -> Gate:
