@@ -29,9 +29,11 @@ def address(looked_at: tuple[Registry, str]) -> str:
     return looked_at[1]
 
 
-@pytest.fixture(scope="session")
-def launched() -> Iterator[Browser]:
-    """Chromium. None skips the test, or fails it where LOADPLAN_TEST_REQUIRE names browser."""
+@pytest.fixture(scope="module")
+def launched(looked_at: tuple[Registry, str]) -> Iterator[Browser]:
+    """Chromium, for one file: while it runs, its event loop is this thread's, and whatever else
+    runs a loop (filling the registry does) has to be done before. None skips the test, or fails
+    it where LOADPLAN_TEST_REQUIRE names browser."""
     if chromium() is None:
         reason = "no Chromium is installed (package chromium, or CHROMIUM=path)"
         if "browser" in os.environ.get("LOADPLAN_TEST_REQUIRE", ""):
