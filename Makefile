@@ -5,7 +5,7 @@ BIN := .venv/bin
 export HF_HUB_DISABLE_XET = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: install demo test check format bench screenshots
+.PHONY: install demo test check format bench chaos screenshots
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -32,3 +32,9 @@ format: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+chaos: install
+	$(BIN)/python -m tests.chaos
+
+screenshots: install
+	$(BIN)/python -m tests.web.screenshots
