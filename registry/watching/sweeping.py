@@ -17,7 +17,7 @@ from registry.db.session import Database
 from registry.db.sweeps import Sweep
 from registry.domain.hub_events import MAIN_REF, Change
 from registry.domain.refs import Reference, is_repo_id, shown
-from registry.errors import SettingInvalid
+from registry.errors import HubError, SettingInvalid
 from registry.hub import ListedRepository, Reader
 from registry.jobs import Jobs, Priority
 from registry.watching.receiving import note_owed
@@ -104,16 +104,23 @@ def retry_failed(database: Database, jobs: Jobs) -> int:
 async def _batches(
     reader: Reader, scope: Scope, state: Sweep
 ) -> AsyncIterator[list[ListedRepository]]:
+    """Rows of one page each; those before a failure are given before it is raised."""
     rows: list[ListedRepository] = []
-    async for row in reader.list_repositories(
-        author=scope.author, base=scope.base, since=state.progress["since"], page=state.cursor
-    ):
-        rows.append(row)
-        if len(rows) == _NOTED_AT_ONCE:
-            yield rows
-            rows = []
+    failure: HubError | None = None
+    try:
+        async for row in reader.list_repositories(
+            author=scope.author, base=scope.base, since=state.progress["since"], page=state.cursor
+        ):
+            if rows and (len(rows) == _NOTED_AT_ONCE or row.page != rows[0].page):
+                yield rows
+                rows = []
+            rows.append(row)
+    except HubError as error:
+        failure = error
     if rows:
         yield rows
+    if failure is not None:
+        raise failure
 
 
 def _begin(database: Database, scope: Scope, now: datetime) -> Sweep:

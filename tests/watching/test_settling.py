@@ -1,4 +1,4 @@
-"""Events are looked up until what they told of is recorded; a base's change reaches its adapters."""
+"""Events are looked up until they are recorded; a base's change reaches its adapters."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
