@@ -276,3 +276,19 @@ def test_a_wrong_forecast_of_the_naive_load_is_a_disagreement():
 
 def test_an_unknown_outcome_disagrees_with_nothing():
     assert find_disagreement(planned(), Rehearsal(LANDED, Run("unknown"))) is None
+
+
+def test_where_the_rules_had_no_word_a_refusal_is_no_disagreement():
+    unspoken = replace(planned(), naive_load=NaiveLoad("unknown"))
+    refused = Run("raises", error="RuntimeError: size mismatch")
+    assert find_disagreement(unspoken, Rehearsal(refused, refused)) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "is_seen"), [("new-rows-untrained", False), ("tensors-missing", True)]
+)
+def test_a_refusal_for_what_no_shape_shows_is_not_for_the_rehearsal_to_judge(code, is_seen):
+    issue = make_issue(code, "Why.", severity=Severity.ERROR)
+    record = replace(planned(), status=Status.INCOMPATIBLE, plan=None, issues=(issue,))
+    found = find_disagreement(record, Rehearsal(LANDED, None))
+    assert (found is not None) == is_seen

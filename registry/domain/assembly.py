@@ -55,9 +55,10 @@ def assemble(
     findings: Findings,
 ) -> Assembly:
     """Take the pair apart. Names without a certain meaning are noted in `findings`."""
-    modules = (parse_key(spec.name, config.peft_type).module for spec in layout)
+    modules = {parse_key(spec.name, config.peft_type).module for spec in layout}
     auto_class = choose_auto_class(config.task_type, base_config, modules)
-    view = view_base(base, base_config, auto_class, has_head=has_output_head(auto_class))
+    has_head = has_output_head(auto_class)
+    view = view_base(base, base_config, auto_class, has_head=has_head, modules=modules)
     saved_root = make_saved_root(config)
     naming = name_tensors(layout, config, view, saved_root, findings)
     adapted = frozenset(

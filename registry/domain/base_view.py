@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -158,8 +158,15 @@ class BaseView:
         return None
 
 
-def view_base(base: BaseFacts, config: BaseConfig, auto_class: str, *, has_head: bool) -> BaseView:
-    """The base as the auto class builds it."""
+def view_base(
+    base: BaseFacts,
+    config: BaseConfig,
+    auto_class: str,
+    *,
+    has_head: bool,
+    modules: Collection[str] = (),
+) -> BaseView:
+    """The base as the auto class builds it. `modules` are those that the adapter's file names."""
     layout = base.weights.layout if base.weights is not None else None
     tree, names = _index_tree(_TreeKey.of(config, layout, base.tree, auto_class))
     tied = config.tie_word_embeddings
@@ -173,9 +180,22 @@ def view_base(base: BaseFacts, config: BaseConfig, auto_class: str, *, has_head:
         tied=tied,
         has_head=has_head,
         converted=config.model_type in _TRANSLATED,
-        input_embedding=tree.input_embedding,
-        output_head=tree.output_head if has_head else None,
+        input_embedding=tree.input_embedding or _named_alike(tree.stored_embedding, modules),
+        output_head=(tree.output_head or _named_alike(tree.stored_head, modules))
+        if has_head
+        else None,
     )
+
+
+def _named_alike(stored: str | None, modules: Collection[str]) -> str | None:
+    """The one module of the adapter's file with the last name of a side of the vocabulary.
+
+    Where the library renames the base's tensors while it loads them, the path in the base's files
+    is not the module's; the adapter's file has the module's.
+    """
+    last = None if stored is None else stored.rpartition(".")[2]
+    found = {module for module in modules if module.rpartition(".")[2] == last}
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True)

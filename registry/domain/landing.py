@@ -21,6 +21,7 @@ _LORA_A = Part.LORA_A
 _LAYER_NUMBER = re.compile(r"(.*?)\.(\d+)\.")
 # A pooler is in most encoder files, and left out by most task classes.
 _MAYBE_UNBUILT = ("pooler",)
+_HALVES = frozenset({"encoder", "decoder"})
 _MAX_LAYER_DIGITS = 9
 
 
@@ -175,6 +176,9 @@ def _check_targets(pair: Pair, findings: Findings) -> None:
             severity=Severity.INFO,
         )
     roots = {module.partition(".")[0] for module in pair.adapted}
+    if pair.base.has_head and pair.base.config.is_encoder_decoder:
+        # A class that writes text builds both halves.
+        roots |= _HALVES
     for module in others:
         if pair.saved_root(module) is not None:
             continue

@@ -38,6 +38,8 @@ class ModuleTree:
     and `stripped` what they have too much; both are empty for an exact tree of the same class.
     `input_embedding` and `output_head` are module paths, None when unknown or when the class has
     none; rows are None when unknown. A tied head that the files omit has the embedding's rows.
+    `stored_embedding` and `stored_head` are the names of the two in the files, known even where
+    those are no module paths.
     """
 
     parameters: Mapping[str, TensorSpec]
@@ -48,6 +50,8 @@ class ModuleTree:
     output_head: str | None
     embedding_rows: int | None
     output_rows: int | None
+    stored_embedding: str | None
+    stored_head: str | None
     # Paths of all modules, inner ones included.
     _modules: frozenset[str]
     # Where the bare model lies; None when unknown.
@@ -194,6 +198,8 @@ def build_module_tree(
         output_head=None if renamed else head,
         embedding_rows=rows,
         output_rows=rows if tied else _rows(parameters, stored_head),
+        stored_embedding=embedding,
+        stored_head=head,
         _modules=_module_paths(parameters),
         _base=None if tree is None and config.remote_code else target,
         _shared=shared,

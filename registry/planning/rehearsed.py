@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from registry.domain.issues import Issue, make_issue, sorted_issues
+from registry.domain.issues import Issue, Severity, make_issue, sorted_issues
 from registry.domain.plan import LoadAdapter, NaiveLoad, Plan
 from registry.domain.record import Evidence, Record, Status, decide_status
 from registry.domain.tensors import Layout
@@ -23,6 +23,14 @@ _ERRORS: tuple[tuple[re.Pattern[str], str], ...] = (
         "targets-not-found",
     ),
     (re.compile(r"KeyError: .*modules_to_save"), "modules-to-save-missing"),
+)
+# Reasons that names and shapes show; the others (ids without a row, files) no rehearsal sees.
+_IN_SHAPES = frozenset(
+    {
+        *("vocabulary-conflict", "shape-mismatch", "rank-mismatch", "empty-tensors"),
+        *("tensors-missing", "tensors-unexpected", "modules-to-save-missing", "targets-not-found"),
+        *("layers-outside-base", "dora-flag-missing", "key-names-nonstandard"),
+    }
 )
 
 
@@ -150,16 +158,25 @@ def _issue_of_error(error: str) -> Issue:
 
 
 def find_disagreement(record: Record, rehearsal: Rehearsal) -> Disagreement | None:
-    """Compare what the static rules alone said (`record`) with what the rehearsal found."""
+    """Compare what the static rules alone said (`record`) with what the rehearsal found.
+
+    They can only differ where both spoke. The rules say nothing of tensors whose modules they
+    cannot make out (then they forecast no naive load either), the rehearsal nothing of reasons
+    that are in no name and no shape.
+    """
     run = rehearsal.along_plan if record.plan is not None else rehearsal.naive
     if rehearsal.failure is not None or run is None or run.outcome == "unknown":
+        return None
+    errors = {issue.code for issue in record.issues if issue.severity is Severity.ERROR}
+    if record.plan is None and not errors & _IN_SHAPES:
         return None
     static = "a plan" if record.plan is not None else str(record.status)
     agrees = (run.outcome == "landed") == (record.plan is not None)
     naive = record.naive_load
     forecast = naive.outcome if naive is not None else "unknown"
     seen = naive_load_of(rehearsal.naive).outcome
-    if agrees and (forecast == seen or "unknown" in (forecast, seen)):
+    spoke = record.plan is None or forecast != "unknown"
+    if (agrees or not spoke) and (forecast == seen or "unknown" in (forecast, seen)):
         return None
     words = run.error or "; ".join(_fault_words(run)) or run.outcome
     base = record.base.repo_id if record.base else ""
