@@ -13,6 +13,7 @@ import peft
 import torch
 from safetensors.torch import load_file, save_file
 
+from registry.domain.refs import Digest
 from registry.domain.steps import (
     FillRows,
     LoadAdapter,
@@ -22,7 +23,6 @@ from registry.domain.steps import (
     ResizeEmbeddings,
     Step,
 )
-from registry.domain.refs import Digest
 from tests.data.families import FAMILIES, VOCABULARY, Family, build_base, save_base
 
 GROWN, SHRUNK, PADDED = VOCABULARY + 5, VOCABULARY - 16, VOCABULARY + 32
