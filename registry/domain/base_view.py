@@ -9,7 +9,7 @@ from math import prod
 
 from registry.domain.base_model import BaseConfig
 from registry.domain.facts import BaseFacts
-from registry.domain.library_tables import CONVERTED_MODEL_TYPES
+from registry.domain.library_tables import CONVERTED_MODEL_TYPES, OWN_PARTS_MODEL_TYPES
 from registry.domain.model_defaults import RENAMED_MODEL_TYPES
 from registry.domain.modules import ModuleKind, ModuleTree, build_module_tree
 from registry.domain.steps import Side
@@ -19,12 +19,18 @@ _BUFFERS = (".masked_bias", ".inv_freq", "position_ids")
 _MASKS = (".attn.bias", ".attention.bias")
 # Last segments under which encoder-decoders keep further uses of their one input embedding.
 _EMBEDDING_NAMES = frozenset({"embed_tokens", "shared", "word_embeddings"})
-# PEFT translates names of the one kind, transformers those of the other.
-_TRANSLATED = CONVERTED_MODEL_TYPES | RENAMED_MODEL_TYPES
+# PEFT translates names of the first kind, transformers those of the second; files of the third
+# name other modules than the model has.
+_TRANSLATED = CONVERTED_MODEL_TYPES | RENAMED_MODEL_TYPES | OWN_PARTS_MODEL_TYPES
 # Output heads of language models; classes of other tasks leave them out.
 _LANGUAGE_HEADS = frozenset({"lm_head", "embed_out"})
 # Heads of other tasks; classes of language models have none of them.
-_TASK_HEADS = frozenset({"score", "classifier", "qa_outputs", "classification_head"})
+_TASK_HEADS = frozenset(
+    {
+        *{"score", "classifier", "qa_outputs", "classification_head"},
+        *{"sequence_summary", "logits_proj"},
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ CLASSIFICATION_TASKS = frozenset({"SEQ_CLS", "TOKEN_CLS"})
 # transformers' own default for `num_labels`.
 DEFAULT_LABELS = 2
 
-_HEADS = ("classifier", "score")
-_PROJECTIONS = ("out_proj",)
+_HEADS = ("classifier", "score", "classification_head", "sequence_summary", "logits_proj")
+_PROJECTIONS = ("out_proj", "linear_out", "summary")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class LabelRows:
 def find_label_rows(weights: Iterable[tuple[str, str, Shape]]) -> LabelRows | None:
     """Look through (tensor, module, shape) of saved weights for the classifier's last layer.
 
-    That is `score`, `classifier`, or the `out_proj` below one (roberta's head has a dense layer
-    before it).
+    That is `score`, `classifier` or what the class has in their place, or the last layer below one
+    (roberta's head has a dense layer before its `out_proj`).
     """
     found: list[LabelRows] = []
     for tensor, module, shape in weights:

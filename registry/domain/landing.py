@@ -19,8 +19,9 @@ from registry.domain.saved import check_own_name, check_saved_complete, check_to
 _OWN_NAME = frozenset({Part.SAVED, Part.BIAS, Part.BASE_LAYER, Part.ORIGINAL})
 _LORA_A = Part.LORA_A
 _LAYER_NUMBER = re.compile(r"(.*?)\.(\d+)\.")
-# A pooler is in most encoder files, and left out by most task classes.
-_MAYBE_UNBUILT = ("pooler",)
+# In the files, and left out by classes for other tasks: the pooler of most encoders, the decoder of
+# a funnel.
+_MAYBE_UNBUILT = ("pooler", "funnel.decoder.")
 _HALVES = frozenset({"encoder", "decoder"})
 _MAX_LAYER_DIGITS = 9
 

@@ -41,6 +41,10 @@ CONVERTED_MODEL_TYPES = _names(
 )
 
 # Classifiers whose head is neither `score` nor `classifier`: PEFT does not save it unasked.
-OTHER_HEAD_MODEL_TYPES = frozenset(
-    {"bart", "mbart", "plbart", "led", "mvp", "t5", "mt5", "umt5", "xlm", "xlnet", "flaubert"}
+OTHER_HEAD_MODEL_TYPES = _names(
+    "bart bigbird_pegasus flaubert mbart mt5 mvp perceiver plbart t5 umt5 xlm xlnet"
 )
+
+# Types whose files name other modules than their classes build: layers that share one block, which
+# the file holds once, or parts that each task has of its own.
+OWN_PARTS_MODEL_TYPES = frozenset({"perceiver", "zamba", "zamba2"})
