@@ -1,10 +1,13 @@
 """Databases with the engine's tables, a local Hub, and scans done without an engine."""
 
 import asyncio
+import io
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
+from registry import logs
 from registry.db import operations, records
 from registry.db.models.operations import OPEN_STATES
 from registry.domain.hub_events import parse_hub_event
@@ -47,6 +50,15 @@ def event(
 
 def push(repo_id, sha, **more):
     return event(repo_id, ("refs/heads/main", sha), **more)
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """Every line that is logged from here on, redacted and formatted as in production."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure()
+    return stream
 
 
 class Watched:
