@@ -28,10 +28,15 @@ _PAGE = 100
 
 @dataclass
 class _Comparison:
-    """What has been compared. `spoken_for` are the shares of tensors that the rules spoke for."""
+    """What has been compared. `spoken_for` are the shares of tensors that the rules spoke for.
+
+    `refused_by_rehearsal` counts plans that the rehearsal refused where the rules had no word on
+    some of the tensors: no disagreement, and the reason to rehearse.
+    """
 
     rehearsed: int = 0
     not_judged: int = 0
+    refused_by_rehearsal: int = 0
     spoken_for: list[float] = field(default_factory=list)
     disagreements: list[Disagreement] = field(default_factory=list)
 
@@ -99,8 +104,11 @@ def _compare(
         return
     found.rehearsed += 1
     disagreement = find_disagreement(record, rehearsal)
+    along = rehearsal.along_plan
     if disagreement is not None:
         found.disagreements.append(disagreement)
+    elif along is not None and along.outcome in ("faults", "raises"):
+        found.refused_by_rehearsal += 1
 
 
 def _show(found: _Comparison, *, as_json: bool) -> None:
@@ -111,6 +119,7 @@ def _show(found: _Comparison, *, as_json: bool) -> None:
                 "rehearsed": found.rehearsed,
                 "not_judged": found.not_judged,
                 "spoken_for": share,
+                "refused_by_rehearsal": found.refused_by_rehearsal,
                 "disagreements": [asdict(each) for each in found.disagreements],
             }
         )
@@ -118,6 +127,8 @@ def _show(found: _Comparison, *, as_json: bool) -> None:
     typer.echo(f"{found.rehearsed} rehearsed, {found.not_judged} with nothing to rehearse")
     if share is not None:
         typer.echo(f"the static rules spoke for {share:.1%} of the tensors")
+    if found.refused_by_rehearsal:
+        typer.echo(f"{found.refused_by_rehearsal} refused by the rehearsal alone")
     typer.echo(f"{len(found.disagreements)} disagreements")
     for each in found.disagreements:
         typer.echo(f"  {clean(each.adapter)} on {clean(each.base)}")
