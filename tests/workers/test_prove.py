@@ -21,8 +21,8 @@ from registry.loading.steps import steps_of
 from registry.sandbox import Isolation, find_isolation
 from tests.data.kinds import Made, copy_adapter, weights_path
 from tests.hub import LocalHub
-from workers.child.memory import estimate_need
-from workers.child.prove import Bench
+from workers.child.memory import Need, estimate_need
+from workers.child.prove import Bench, spreads
 from workers.prove import Prover
 
 MadeKind = Callable[[str], Made]
@@ -224,3 +224,15 @@ def test_a_link_out_of_the_folder_leads_nowhere(made: MadeKind, tmp_path: Path) 
     [proof] = prover(tmp_path).prove([on_disk(kind, adapter=linked)])
     assert proof.outcome == "error"
     assert "secret" not in json.dumps(proof.checks)
+
+
+@pytest.mark.parametrize(
+    ("devices", "total", "spread"), [(1, 10, False), (2, 10, True), (2, 1000, False)]
+)
+def test_a_base_larger_than_one_device_goes_over_all(
+    devices: int, total: int, spread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (total, total))
+    assert spreads(Need(base=90, proof=10), torch.device("cuda")) is spread
+    assert not spreads(Need(base=90, proof=10), torch.device("cpu"))

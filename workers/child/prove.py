@@ -27,7 +27,7 @@ from registry.loading.base import load_base
 from registry.loading.steps import Steps, steps_of
 from workers.child import protocol
 from workers.child.measure import environment
-from workers.child.memory import available_bytes, estimate_need
+from workers.child.memory import Need, available_bytes, estimate_need
 from workers.child.proof import ProofBase, error_document, make_proof_base, prove_adapter
 
 DeviceMap = str | Mapping[str, int | str] | None
@@ -45,25 +45,47 @@ class Bench:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             device = torch.device(question["device"])
-            document = self._prove(question, device)
+            if device.type == "cuda" and not torch.cuda.is_available():
+                document = error_document("proof-error", "This machine has no CUDA device.")
+                device_map: DeviceMap = None
+            else:
+                document, device_map = self._prove(question, device)
         return document | {
             "environment": dict(environment()),
-            "device": _device_name(device, question.get("device_map")),
+            "device": _device_name(device, device_map),
         }
 
-    def _prove(self, question: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    def _prove(
+        self, question: Mapping[str, Any], device: torch.device
+    ) -> tuple[dict[str, Any], DeviceMap]:
         steps = steps_of(plan_from_json(question["plan"]))
         base_folder, adapter_folder = (
             Path(question["base_folder"]),
             Path(question["adapter_folder"]),
         )
-        device_map: DeviceMap = question.get("device_map")
-        if device.type == "cuda" and not torch.cuda.is_available():
-            return error_document("proof-error", "This machine has no CUDA device.")
+        need = estimate_need(steps, base_folder, adapter_folder)
+        device_map = question.get("device_map")
+        if device_map is None and spreads(need, device):
+            device_map = "auto"
         key = (base_folder, steps.base, str(device), str(device_map))
         if key != self.key:
             self._forget()
-        need = estimate_need(steps, base_folder, adapter_folder)
+        document = self._prove_within(
+            steps, base_folder, adapter_folder, need, device, device_map, key
+        )
+        return document, device_map
+
+    def _prove_within(
+        self,
+        steps: Steps,
+        base_folder: Path,
+        adapter_folder: Path,
+        need: Need,
+        device: torch.device,
+        device_map: DeviceMap,
+        key: tuple[Any, ...],
+    ) -> dict[str, Any]:
+        """The proof, unless it cannot fit."""
         needed = need.proof if self.base is not None else need.base + need.proof
         available = available_bytes(device, every_device=device_map is not None)
         if needed > available:
@@ -88,6 +110,15 @@ class Bench:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def spreads(need: Need, device: torch.device) -> bool:
+    """A base that one device cannot hold goes over all of them, where there are several."""
+    return (
+        device.type == "cuda"
+        and torch.cuda.device_count() > 1
+        and need.base + need.proof > int(torch.cuda.mem_get_info(device)[1])
+    )
 
 
 def _load(steps: Steps, folder: Path, device: torch.device, device_map: DeviceMap) -> ProofBase:

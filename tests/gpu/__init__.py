@@ -1,0 +1,1 @@
+"""Proofs on a CUDA device; skipped, with the reason, where there is none."""
