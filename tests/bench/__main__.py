@@ -1,6 +1,6 @@
 """Runs the parts that are named, or all, and prints their figures.
 
-python -m tests.bench [small] [scanning] [rehearsing] [proving] …
+python -m tests.bench [small] [scanning] [webhook] [rehearsing] [proving] [browse] …
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tests.bench.figures import Figure
 
-PARTS = ("small", "scanning", "rehearsing", "proving")
+PARTS = ("small", "scanning", "webhook", "rehearsing", "proving")
 
 
 def show(part: str, figures: list[Figure]) -> bool:

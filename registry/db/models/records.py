@@ -61,6 +61,20 @@ class RecordRow(Base):
         sa.Index(None, "listed", "private", "peft_type", "scanned_at", "id"),
         sa.Index(None, "listed", "private", "base_repo_id", "scanned_at", "id"),
         sa.Index(None, "listed", "private", "author", "scanned_at", "id"),
+        # The history of an adapter, superseded records too.
+        sa.Index(None, "adapter_repository_id", "id"),
+        # All that facets count, so that the counts of a filter read no row.
+        sa.Index(
+            "ix_records_facets",
+            "listed",
+            "private",
+            "base_repo_id",
+            "shown_status",
+            "peft_type",
+            "author",
+            "search_text",
+            "id",
+        ),
         one_of("status", Status),
         one_of("shown_status", Status),
         one_of("evidence", Evidence),

@@ -38,7 +38,8 @@ def count_choices(connection: sa.Connection, wanted: RecordFilter) -> Choices:
             counted[name] = counted[name][:_VALUES]
             continue
         without: dict[str, Any] = {name: None}
-        values = count_facets(connection, replace(wanted, **without))[name][:_VALUES]
+        others = replace(wanted, **without)
+        values = count_facets(connection, others, only=(name,))[name][:_VALUES]
         if chosen not in dict(values):
             # A choice stays on the page, so that it can be taken back.
             values += ((chosen, total),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,18 +17,22 @@ _NAMES = {
     "peft_type": "peft_type",
     "author": "author",
 }
+FACETS = (*_NAMES, "issue")
 
 
 def count_facets(
-    connection: sa.Connection, wanted: RecordFilter | None = None
+    connection: sa.Connection,
+    wanted: RecordFilter | None = None,
+    *,
+    only: Collection[str] = FACETS,
 ) -> Mapping[str, tuple[tuple[str, int], ...]]:
-    """For status, base, peft_type, author and issue: the values among the wanted records with how
-    many have each, the commonest first, at most 50."""
+    """For status, base, peft_type, author and issue, or `only` some of them: the values among the
+    wanted records with how many have each, the commonest first, at most 50."""
     wanted = wanted or RecordFilter()
     everything = wanted == RecordFilter(visible=wanted.visible)
     counted = _of_everything if everything else _of_some
-    facets: dict[str, list[tuple[str, int]]] = {name: [] for name in (*_NAMES, "issue")}
-    for facet, value, number in connection.execute(counted(wanted)):
+    facets: dict[str, list[tuple[str, int]]] = {name: [] for name in FACETS if name in only}
+    for facet, value, number in connection.execute(counted(wanted, only)):
         if value:
             facets[facet].append((value, number))
     return {
@@ -37,7 +41,9 @@ def count_facets(
     }
 
 
-def _of_everything(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
+def _of_everything(
+    wanted: RecordFilter, only: Collection[str]
+) -> sa.CompoundSelect[*tuple[Any, ...]]:
     """Each facet read off the index that leads with it."""
     table = RecordRow.__table__
     visible = select_visible(wanted.visible)
@@ -48,16 +54,17 @@ def _of_everything(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
     elif "*" not in wanted.visible:
         issues = sa.join(issues, table, RecordRow.id == RecordIssueRow.record_id)
         conditions += visible
-    return sa.union_all(
-        *(
-            _commonest(facet, table.c[name], table, RecordRow.listed, *visible)
-            for facet, name in _NAMES.items()
-        ),
-        _commonest("issue", RecordIssueRow.code, issues, *conditions),
-    )
+    parts = [
+        _commonest(facet, table.c[name], table, RecordRow.listed, *visible)
+        for facet, name in _NAMES.items()
+        if facet in only
+    ]
+    if "issue" in only:
+        parts.append(_commonest("issue", RecordIssueRow.code, issues, *conditions))
+    return sa.union_all(*parts)
 
 
-def _of_some(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
+def _of_some(wanted: RecordFilter, only: Collection[str]) -> sa.CompoundSelect[*tuple[Any, ...]]:
     """The wanted records are found once, then counted five ways."""
     columns = [RecordRow.__table__.c[name] for name in _NAMES.values()]
     found = sa.select(RecordRow.id, *columns).where(*select_wanted(wanted))
@@ -65,10 +72,12 @@ def _of_some(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
         found = found.join(RecordIssueRow, RecordIssueRow.record_id == RecordRow.id)
     some = found.cte("some")
     theirs = sa.join(some, RecordIssueRow.__table__, RecordIssueRow.record_id == some.c.id)
-    return sa.union_all(
-        *(_commonest(facet, some.c[name], some) for facet, name in _NAMES.items()),
-        _commonest("issue", RecordIssueRow.code, theirs),
-    )
+    parts = [
+        _commonest(facet, some.c[name], some) for facet, name in _NAMES.items() if facet in only
+    ]
+    if "issue" in only:
+        parts.append(_commonest("issue", RecordIssueRow.code, theirs))
+    return sa.union_all(*parts)
 
 
 def _commonest(
