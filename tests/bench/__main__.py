@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tests.bench.figures import Figure
 
-PARTS = ("small", "scanning", "webhook", "rehearsing", "proving")
+PARTS = ("small", "scanning", "webhook", "rehearsing", "proving", "browse")
 
 
 def show(part: str, figures: list[Figure]) -> bool:
