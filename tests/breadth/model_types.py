@@ -57,6 +57,7 @@ SLICE = (
     ("causal", "gemma2"),
     ("classification", "roberta"),
     ("classification", "qwen2"),
+    ("classification", "bart"),
     ("seq2seq", "t5"),
     ("seq2seq", "bart"),
     ("encoder", "bert"),
