@@ -11,7 +11,10 @@ CLASSIFICATION_TASKS = frozenset({"SEQ_CLS", "TOKEN_CLS"})
 # transformers' own default for `num_labels`.
 DEFAULT_LABELS = 2
 
-_HEADS = ("classifier", "score", "classification_head", "sequence_summary", "logits_proj")
+_HEADS = (
+    *("classifier", "score", "classification_head", "sequence_summary", "logits_proj"),
+    "final_layer",
+)
 _PROJECTIONS = ("out_proj", "linear_out", "summary")
 
 

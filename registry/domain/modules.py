@@ -112,7 +112,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16", "F8_")
 # Segments by which input embeddings go, the likeliest first.
 _EMBEDDINGS = (
     *("embed_tokens", "wte", "word_embeddings", "shared", "embed_in", "tok_embeddings"),
-    *("token_embeddings", "embeddings", "embedding", "w"),
+    *("token_embeddings", "embeddings", "embedding", "input_embedding", "w"),
 )
 _POSITIONS = frozenset(
     {

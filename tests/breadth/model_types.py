@@ -11,7 +11,8 @@ class Family:
 
     `mapping` names transformers' table of the family. `auto_class` builds the model that is
     trained, with `task` as the adapter's. `published` are tables of classes as which bases of the
-    family are published, the first that has the type; empty means as the trained class.
+    family are published, the first that has the type; empty means as the trained class. `grown`:
+    the vocabulary is resized before training, and both of its tables are saved.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Family:
     auto_class: str
     task: str | None
     published: tuple[str, ...] = ()
+    grown: bool = False
 
 
 _CAUSAL = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
@@ -29,6 +31,7 @@ FAMILIES = {
     family.name: family
     for family in (
         Family("causal", _CAUSAL, "AutoModelForCausalLM", "CAUSAL_LM"),
+        Family("causal-grown", _CAUSAL, "AutoModelForCausalLM", "CAUSAL_LM", grown=True),
         Family(
             "classification",
             "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
@@ -55,6 +58,8 @@ SLICE = (
     ("causal", "mixtral"),
     ("causal", "bloom"),
     ("causal", "gemma2"),
+    ("causal-grown", "mixtral"),
+    ("causal-grown", "gpt2"),
     ("classification", "roberta"),
     ("classification", "qwen2"),
     ("classification", "bart"),

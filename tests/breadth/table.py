@@ -73,6 +73,9 @@ It takes 20 minutes on two free cores; `--keep FILE` lets it go on where it was 
 is tried in a child process with a time limit. A base for classification is published as the
 library's own pretrained class of its type, without the head.
 
+`causal-grown` are the causal types again, trained on a vocabulary resized by eight rows with both
+tables saved: only the plan's own resize lets those load.
+
 - `landed`: along the plan every tensor found its place and nothing else was touched.
 - `faults`, `raises`, `unknown`: how the load along the plan ended otherwise.
 - `no-plan`: the static rules refuse; the plain load tells whether they are right.
