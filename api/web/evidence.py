@@ -90,14 +90,15 @@ def explain(record: Record, rehearsal: StoredRehearsal | None) -> str:
         case Status.QUEUED:
             return "It was asked for. Nothing is known yet."
         case Status.FAILED:
-            return f"This is a failure of ours or of the Hub, not of the adapter. {_first(record)}"
+            return f"This is a failure of ours or of the Hub, not of the adapter. {_first(record)}".strip()
         case Status.BLOCKED:
-            return f"We could not read what we would have to judge. {_first(record)}"
+            return f"We could not read what we would have to judge. {_first(record)}".strip()
         case Status.UNSUPPORTED:
-            return f"We cannot judge this adapter. {_first(record)}"
+            return f"We cannot judge this adapter. {_first(record)}".strip()
         case Status.INCOMPATIBLE:
             how = {"rehearsed": "The real loader was run on a base without weights. "}
-            return f"{how.get(record.evidence.value, '')}{_first(record)}"
+            ran = how.get(record.evidence.value, "")
+            return f"{ran}No plan loads it as it stands. {_first(record)}".strip()
 
 
 def _compatible(record: Record) -> str:
