@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 from starlette.staticfiles import StaticFiles
 from starlette_compress import CompressMiddleware
 
 from api import middleware, problems
 from api.events import EventFeed
 from api.identity import Identities, Quotas
+from api.metrics import make_registry
 from api.reading import RecordReader
 from api.routes import (
     adapters,
@@ -67,7 +67,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> FastA
     app.state.quotas = Quotas()
     app.state.jobs = Jobs(opened.writer)
     app.state.feed = EventFeed(opened)
-    app.state.metrics = CollectorRegistry()
+    app.state.metrics, app.state.requests = make_registry(opened)
     app.state.draining = threading.Event()
     problems.install(app)
     for router in (

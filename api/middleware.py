@@ -60,15 +60,17 @@ class RequestFrame:
                     headers.setdefault(name, value)
                 for name, value in scope["state"].get("rate_headers", {}).items():
                     headers.setdefault(name, value)
-                route = scope.get("route")
+                # The template, not the path: a private name must not reach a shared log.
+                route = getattr(scope.get("route"), "path", None)
+                seconds = time.perf_counter() - started
+                scope["app"].state.requests.note(scope["method"], route, message["status"], seconds)
                 log.info(
                     "request",
                     request_id=request_id,
                     method=scope["method"],
-                    # The template, not the path: a private name must not reach a shared log.
-                    route=getattr(route, "path", None),
+                    route=route,
                     status=message["status"],
-                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    milliseconds=round(seconds * 1000, 1),
                 )
             await send(message)
 
