@@ -100,7 +100,11 @@ def _check_module(
                 "belongs to a module that target_modules leaves out.",
                 tensor.shape,
             )
-            findings.silent(tensor.spec.name)
+            if pair.base.converted:
+                # PEFT translates the targets too, and may refuse to.
+                findings.naive_unknown = True
+            else:
+                findings.silent(tensor.spec.name)
         return
     if has is None or targeted is None:
         findings.naive_unknown = True

@@ -120,6 +120,21 @@ FLAGS = (
 
 CONFIGS = (
     Case(
+        "RE1",
+        "targets as a pattern",
+        "llama-lora",
+        config={"target_modules": r".*\.(q|k|v|o)_proj"},
+    ),
+    Case(
+        "RE2",
+        "a bare name as a pattern",
+        "llama-lora",
+        "incompatible",
+        ("targets-not-found", "tensors-unexpected"),
+        ("NoMatchingPeftModuleError",),
+        config={"target_modules": "q_proj"},
+    ),
+    Case(
         "C1",
         "a key that PEFT does not know",
         "llama-lora",
@@ -161,6 +176,36 @@ CONFIGS = (
 )
 
 EXPERTS = (
+    Case(
+        "MOE2",
+        "one of two matrices that are fused",
+        "mixtral-lora",
+        "incompatible",
+        UNEXPECTED,
+        ("ValueError: Cannot convert PEFT target",),
+        config={"target_modules": ["w1", "q_proj"]},
+        forecast=False,
+    ),
+    Case(
+        "MOE5b",
+        "a pattern of single experts",
+        "mixtral-lora",
+        "incompatible",
+        UNEXPECTED,
+        ("not found in the base model",),
+        config={"target_modules": r".*experts\.\d+\.w1"},
+        forecast=False,
+    ),
+    Case(
+        "TP3",
+        "adapted parameters that match nothing",
+        "mixtral-experts",
+        "incompatible",
+        shows=("unexpected",),
+        config={"target_parameters": ["experts.nothing"]},
+        found=UNEXPECTED,
+        forecast=False,
+    ),
     Case("MOE1", "one adapter per expert", "mixtral-per-expert", forecast=False),
     Case(
         "MOE3",

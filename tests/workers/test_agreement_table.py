@@ -18,10 +18,12 @@ import pytest
 import torch
 from peft import PeftModel
 
+from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.issues import Severity
 from registry.domain.plan import compute_plan
 from registry.domain.record import Record, Status
 from registry.domain.refs import Reference, Source
+from registry.errors import InvalidRequest
 from registry.hub import LocalReader
 from registry.hub.patterns import match_modules
 from registry.loading import load_adapter
@@ -30,6 +32,7 @@ from tests.data.cases import Case, write_case
 from tests.data.cases_flags import CLASSIFIERS, CONFIGS, EXPERTS, FLAGS, LEFTOVERS, TYPES
 from tests.data.cases_names import NAMING, TENSORS
 from tests.data.cases_rows import ROWS
+from tests.data.cases_unread import UNREAD, Unread
 from tests.data.families import FAMILIES, build_base, save_base
 from tests.data.kinds import Made, make, weights_path
 from tests.data.reality import Reality, load_for_real
@@ -120,9 +123,7 @@ def judge(case: Case, workshop: Workshop, folder: Path) -> Judged:
     made = workshop.make(case)
     write_case(case, made, folder)
     base_folder = workshop.base_folder(case, made)
-    reader = LocalReader()
-    adapter = asyncio.run(reader.read_adapter(Reference(str(folder), source=Source.LOCAL)))
-    base = asyncio.run(reader.read_base(Reference(str(base_folder), source=Source.LOCAL)))
+    adapter, base = read_pair(folder, base_folder)
     matched = asyncio.run(match_modules(adapter, base))
     static = plan_pair(adapter, base, matched=matched)
     workshop.spoken_for[case.name] = compute_plan(adapter, base, matched).spoken_for
@@ -146,6 +147,13 @@ def judge(case: Case, workshop: Workshop, folder: Path) -> Judged:
         # What the rehearsal refuses, reality refuses too.
         load_along(static, base_folder, folder),
     )
+
+
+def read_pair(folder: Path, base_folder: Path) -> tuple[AdapterFacts, BaseFacts]:
+    reader = LocalReader()
+    adapter = reader.read_adapter(Reference(str(folder), source=Source.LOCAL))
+    base = reader.read_base(Reference(str(base_folder), source=Source.LOCAL))
+    return asyncio.run(adapter), asyncio.run(base)
 
 
 def load_along(record: Record, base_folder: Path, folder: Path) -> str | None:
@@ -214,6 +222,29 @@ def assert_shown(shows: tuple[str, ...], run: RehearsalRun | Reality) -> None:
 def _lines(error: str | None) -> list[str]:
     """PEFT lists mismatches in the order in which the model registers its modules."""
     return sorted(line.strip() for line in (error or "").splitlines())
+
+
+@pytest.mark.parametrize("case", UNREAD, ids=[case.name for case in UNREAD])
+def test_what_cannot_be_read_is_refused_before_any_load(
+    case: Unread, workshop: Workshop, tmp_path: Path
+) -> None:
+    sound = Case(case.rows, case.what, case.kind, config=case.config)
+    made, folder = workshop.make(sound), tmp_path / "adapter"
+    write_case(sound, made, folder)
+    case.change(folder)
+    adapter, base = read_pair(folder, made.base_folder)
+    record = plan_pair(adapter, base)
+    errors = [issue.code for issue in record.issues if issue.severity is Severity.ERROR]
+    assert (errors, record.status, record.plan) == ([case.code], Status.INCOMPATIBLE, None)
+    with pytest.raises(InvalidRequest):
+        make_question(adapter, base, None)
+    plain = workshop.base(made.base_folder, "AutoModelForCausalLM", "float32")
+    real = load_for_real(
+        plain,
+        weights_path(folder),
+        lambda model: PeftModel.from_pretrained(model, folder),
+    )
+    assert (real.error or "").startswith(case.raised), real
 
 
 def test_the_table_is_large_and_wide_enough() -> None:
