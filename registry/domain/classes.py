@@ -11,6 +11,7 @@ _CAUSAL = "AutoModelForCausalLM"
 _SEQ2SEQ = "AutoModelForSeq2SeqLM"
 _IMAGE_TEXT = "AutoModelForImageTextToText"
 _SPEECH = "AutoModelForSpeechSeq2Seq"
+_MASKED = "AutoModelForMaskedLM"
 
 _BY_TASK = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -24,7 +25,7 @@ _BY_ENDING = (
     ("ForSequenceClassification", "AutoModelForSequenceClassification"),
     ("ForTokenClassification", "AutoModelForTokenClassification"),
     ("ForQuestionAnswering", "AutoModelForQuestionAnswering"),
-    ("ForMaskedLM", "AutoModelForMaskedLM"),
+    ("ForMaskedLM", _MASKED),
     ("ForImageClassification", "AutoModelForImageClassification"),
     ("ForCTC", "AutoModelForCTC"),
 )
@@ -33,7 +34,7 @@ _TOWERS = frozenset(
     {"language_model", "visual", "vision_tower", "vision_model", "multi_modal_projector"}
 )
 # Classes that have an output head over the vocabulary.
-_WITH_HEAD = frozenset({_CAUSAL, _SEQ2SEQ, _IMAGE_TEXT, _SPEECH, "AutoModelForMaskedLM"})
+_WITH_HEAD = frozenset({_CAUSAL, _SEQ2SEQ, _IMAGE_TEXT, _SPEECH, _MASKED})
 
 # The class by whose name PEFT's load errors call the model.
 PEFT_CLASSES = {
@@ -61,7 +62,9 @@ def choose_auto_class(task_type: str | None, base: BaseConfig, modules: Iterable
     for architecture in base.architectures:
         for ending, auto_class in _BY_ENDING:
             if architecture.endswith(ending):
-                return auto_class
+                # Some models with a head over the vocabulary are masked ones (FlaubertWithLMHead…).
+                is_masked = auto_class == _CAUSAL and _CAUSAL not in offered and _MASKED in offered
+                return _MASKED if is_masked else auto_class
         if architecture.endswith("ForConditionalGeneration"):
             return _sequence_class(base) if base.is_encoder_decoder else _IMAGE_TEXT
     return "AutoModel"
@@ -82,7 +85,9 @@ def is_offered(auto_class: str, model_type: str | None) -> bool:
 
 def _sequence_class(base: BaseConfig) -> str:
     offered = auto_classes(base.model_type) or frozenset()
-    return _SPEECH if _SPEECH in offered and _SEQ2SEQ not in offered else _SEQ2SEQ
+    if _SEQ2SEQ in offered:
+        return _SEQ2SEQ
+    return next((name for name in (_SPEECH, _IMAGE_TEXT) if name in offered), _SEQ2SEQ)
 
 
 def _names_tower(base: BaseConfig, modules: Iterable[str]) -> bool:
