@@ -122,10 +122,17 @@ def test_a_folder_that_is_not_there_is_not_found(loadplan):
     assert (done.exit_code, done.record["status"]) == (3, "blocked"), done.err
 
 
+# A shell's background jobs ignore SIGINT, and hand that down to what they start.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from registry.cli.main import main; main()"
+)
+
+
 def test_interrupted_work_exits_130(loadplan, hub):
     rule = hub.inject(Delay(5), path="acme/plain")
     process = subprocess.Popen(
-        [sys.executable, "-c", "from registry.cli.main import main; main()", "check", "acme/plain"],
+        [sys.executable, "-c", INTERRUPTIBLE, "check", "acme/plain"],
         env=loadplan.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
