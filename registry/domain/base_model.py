@@ -102,6 +102,13 @@ def parse_base_config(data: bytes) -> BaseConfig:
     )
 
 
+def part_types(config: BaseConfig) -> frozenset[str]:
+    """The model types of the parts that a composite base is made of (its text model, its tower)."""
+    nested = [member for member in config.raw.values() if isinstance(member, dict)]
+    found = [member.get("model_type") for member in nested]
+    return frozenset(name for name in found if isinstance(name, str))
+
+
 def auto_classes(model_type: str | None) -> frozenset[str] | None:
     """The auto classes for which transformers has a model of this type; None for a type that it
     does not know. An empty set is the type of a mere part, such as a vision tower."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 
-from registry.domain.base_model import BaseConfig
+from registry.domain.base_model import BaseConfig, part_types
 from registry.domain.facts import BaseFacts
 from registry.domain.library_tables import CONVERTED_MODEL_TYPES, OWN_PARTS_MODEL_TYPES
 from registry.domain.model_defaults import RENAMED_MODEL_TYPES
@@ -185,7 +185,7 @@ def view_base(
         names=names,
         tied=tied,
         has_head=has_head,
-        converted=config.model_type in _TRANSLATED,
+        converted=not _TRANSLATED.isdisjoint({config.model_type, *part_types(config)}),
         input_embedding=tree.input_embedding or _named_alike(tree.stored_embedding, modules),
         output_head=(tree.output_head or _named_alike(tree.stored_head, modules))
         if has_head

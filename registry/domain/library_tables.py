@@ -46,6 +46,5 @@ OTHER_HEAD_MODEL_TYPES = _names(
 )
 
 # Types whose files name other modules than their classes build: layers that share one block, which
-# the file holds once, parts that each task has of its own, or towers that are renamed by their own
-# type.
-OWN_PARTS_MODEL_TYPES = frozenset({"perceiver", "t5gemma2", "zamba", "zamba2"})
+# the file holds once, or parts that each task has of its own.
+OWN_PARTS_MODEL_TYPES = frozenset({"perceiver", "zamba", "zamba2"})

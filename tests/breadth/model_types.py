@@ -58,6 +58,7 @@ SLICE = (
     ("causal", "mixtral"),
     ("causal", "bloom"),
     ("causal", "gemma2"),
+    ("causal", "mamba2"),
     ("causal-grown", "mixtral"),
     ("causal-grown", "gpt2"),
     ("classification", "roberta"),
@@ -68,6 +69,7 @@ SLICE = (
     ("encoder", "bert"),
     ("embedding", "distilbert"),
     ("image-text", "llava"),
+    ("image-text", "vision-encoder-decoder"),
     ("image-text", "qwen2_vl"),
 )
 
