@@ -62,6 +62,22 @@ class Registry:
     second_commit: str
 
 
+def beat_workers(url: str) -> None:
+    """Two workers, seen just now."""
+    database = open_database(url)
+    with database.transaction() as session:
+        _beat(session)
+    database.close()
+
+
+def _beat(session: Any) -> None:
+    for queues, device, executor in (
+        (("scan", "rehearse"), "cpu", "node-1-a1b2c3d4e5f6"),
+        (("prove",), "cuda", "node-2-0a9b8c7d6e5f"),
+    ):
+        workers.beat(session, workers.Worker(executor, "node", queues, device, VERSIONS))
+
+
 def fill(url: str, hub: LocalHub, corpus: Path | None = CORPUS) -> Registry:
     """`url` names a migrated database; the hub is empty."""
     prepare(url)
@@ -232,12 +248,7 @@ class _Filling:
 
         operation = self.database.write(ask)
         with self.database.transaction() as session:
-            for queues, device, executor in (
-                (("scan", "rehearse"), "cpu", "node-1-a1b2c3d4e5f6"),
-                (("prove",), "cuda", "node-2-0a9b8c7d6e5f"),
-            ):
-                worker = workers.Worker(executor, "node", queues, device, VERSIONS)
-                workers.beat(session, worker)
+            _beat(session)
             taken = operations.take(session, operation.id, "node-1-a1b2c3d4e5f6")
             assert taken is not None
             operations.note(session, taken[1], {"stage": "reading", "done": 0, "total": 1})
