@@ -90,7 +90,7 @@ def explain(record: Record, rehearsal: StoredRehearsal | None) -> str:
         case Status.QUEUED:
             return "It was asked for. Nothing is known yet."
         case Status.FAILED:
-            return f"This is a failure of ours or of the Hub, not of the adapter. {_first(record)}".strip()
+            return f"The Hub or we failed; the adapter is not at fault. {_first(record)}".strip()
         case Status.BLOCKED:
             return f"We could not read what we would have to judge. {_first(record)}".strip()
         case Status.UNSUPPORTED:
