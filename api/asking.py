@@ -12,9 +12,10 @@ from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from api import trail
 from api.callers import Caller
 from api.events import EventFeed
-from api.problems import ApiProblem
+from api.problems import ApiProblem, request_id_of
 from registry.db import tokens
 from registry.db.operations import Operation, load_operation
 from registry.db.session import Database
@@ -39,6 +40,7 @@ class Asking:
     # Seconds that the caller prefers to wait for the end; 0: none.
     wait: float
     key: str | None
+    request_id: str
 
     async def ask(self, caller: Caller, path: str, body: Any, ask: Ask) -> Operation:
         """The operation, over where it could be waited for. Raises ApiProblem."""
@@ -48,13 +50,19 @@ class Asking:
         return await run_in_threadpool(self._load, operation_id)
 
     def _ask(self, caller: Caller, path: str, body: Any, ask: Ask) -> str:
-        """One transaction: the key, the operation and its job are there together or not at all."""
+        """One transaction: the key, the operation, its job and the line in the trail are there
+        together or not at all."""
         digest = sha256_digest(canonical_json([path, body]))
         now = datetime.now(UTC)
 
+        def asked(session: Session) -> Operation:
+            operation = ask(session)
+            trail.note_asked(session, self.request_id, caller, operation)
+            return operation
+
         def work(session: Session) -> str:
             if self.key is None:
-                return ask(session).id
+                return asked(session).id
             owner = str(caller.token_id)
             before = now - timedelta(hours=KEY_HOURS)
             tokens.delete_idempotency_keys(session, before=before)
@@ -63,7 +71,7 @@ class Asking:
             )
             if known is not None:
                 return _answered(known, digest)
-            operation = ask(session)
+            operation = asked(session)
             tokens.save_idempotent_answer(
                 session, caller=owner, key=self.key, status=202, response=operation.id
             )
@@ -108,7 +116,14 @@ def _asking(
         message = "Idempotency-Key holds 1 to 200 visible ASCII characters."
         raise ApiProblem("invalid-request", message, field="Idempotency-Key")
     state = request.app.state
-    return Asking(state.database, state.jobs, state.feed, parse_wait(prefer), idempotency_key)
+    return Asking(
+        state.database,
+        state.jobs,
+        state.feed,
+        parse_wait(prefer),
+        idempotency_key,
+        request_id_of(request),
+    )
 
 
 AskingDep = Annotated[Asking, Depends(_asking)]

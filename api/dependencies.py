@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api.asking import Asking, parse_wait
 from api.callers import Caller
 from api.identity import Identities, Quotas, refused
-from api.problems import ApiProblem
+from api.problems import ApiProblem, request_id_of
 from api.reading import Found, Lookup, RecordReader
 from api.schemas import parse_base, refuse_nul
 from registry.asking import ask_scan
@@ -107,7 +107,7 @@ async def _scan(request: Request, lookup: Lookup, caller: Caller, wait: float) -
         make_reference(lookup.base_repo_id, lookup.base_revision) if lookup.base_repo_id else None
     )
     jobs = cast(Jobs, state.jobs)
-    asking = Asking(state.database, jobs, state.feed, wait, None)
+    asking = Asking(state.database, jobs, state.feed, wait, None, request_id_of(request))
     await asking.ask(
         caller,
         request.url.path,

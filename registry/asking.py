@@ -6,7 +6,7 @@ finished makes another, which runs again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -81,11 +81,19 @@ def proofs_of(base: Digest) -> str:
     return f"prove:{base}:"
 
 
-def cancel(database: Database, jobs: Jobs, operation_id: str) -> Operation | None:
+def cancel(
+    database: Database,
+    jobs: Jobs,
+    operation_id: str,
+    *,
+    also: Callable[[Session], None] = lambda session: None,
+) -> Operation | None:
     """End an operation as cancelled; None when it was over already. What runs is not interrupted:
-    nothing it finds is stored."""
+    nothing it finds is stored. `also` is written in the same transaction."""
     with database.transaction() as session:
         cancelled = operations.close(session, operation_id, State.CANCELLED)
+        if cancelled is not None:
+            also(session)
     if cancelled is not None:
         with translated_errors():
             jobs.cancel(operation_id)

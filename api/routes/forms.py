@@ -10,11 +10,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api import schemas
+from api import schemas, trail
 from api.callers import Caller
 from api.dependencies import DatabaseDep, RecordsDep, not_recorded
 from api.identity import Identities
-from api.problems import STATUS, ApiProblem
+from api.problems import STATUS, ApiProblem, request_id_of
 from api.reading import Lookup, RecordReader
 from api.web import render
 from api.web.session import FormDep, VisitorDep, require, sign_in, sign_out
@@ -106,9 +106,11 @@ async def post_scan(
 
     def ask(session: Session) -> Operation:
         token_id = visitor.token_id
-        return ask_scan(
+        operation = ask_scan(
             session, jobs, reference, of_base, priority=Priority.PERSON, token_id=token_id
         )
+        trail.note_asked(session, request_id_of(request), visitor, operation)
+        return operation
 
     operation = await run_in_threadpool(database.write, ask)
     return RedirectResponse(f"/operations/{operation.id}", _SEE_OTHER)
@@ -147,7 +149,7 @@ def _ask_proof(
     jobs = cast(Jobs, request.app.state.jobs)
 
     def ask(session: Session) -> Operation:
-        return ask_proof(
+        operation = ask_proof(
             session,
             jobs,
             reference,
@@ -156,6 +158,8 @@ def _ask_proof(
             priority=Priority.PERSON,
             token_id=visitor.token_id,
         )
+        trail.note_asked(session, request_id_of(request), visitor, operation)
+        return operation
 
     return database.write(ask)
 

@@ -10,13 +10,14 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api import schemas
+from api import schemas, trail
 from api.asking import Asking, AskingDep, not_found
 from api.callers import Caller
 from api.dependencies import CallerDep, DatabaseDep, RecordsDep, not_recorded, require_scope
-from api.problems import ApiProblem, problem_document
+from api.problems import ApiProblem, problem_document, request_id_of
 from api.reading import Found, Lookup, RecordReader
 from api.sight import may_follow
 from registry.asking import ask_proof, ask_scan, cancel, read_request
@@ -156,7 +157,11 @@ def cancel_operation(
     """Cancel. Needs the scope that asking for it needs; what is running stores nothing more."""
     require_scope("prove" if operation.kind == "prove" else "scan")(caller)
     state = request.app.state
-    cancelled = cancel(state.database, state.jobs, operation.id)
+
+    def told(session: Session) -> None:
+        trail.note(session, request_id_of(request), caller, "cancel", operation.id)
+
+    cancelled = cancel(state.database, state.jobs, operation.id, also=told)
     if cancelled is None:
         message = f"The operation has {operation.state.value} already."
         raise ApiProblem("operation-finished", message)

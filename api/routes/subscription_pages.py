@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import schemas
+from api import schemas, trail
 from api.callers import Caller
 from api.dependencies import DatabaseDep
+from api.problems import request_id_of
 from api.subscribing import (
     SUBJECTS,
     make_subscription,
@@ -64,6 +65,7 @@ def subscribe(
         return _page(request, database, visitor, given=given, error=error)
     with database.transaction() as session:
         kept = save_subscription(session, made)
+        trail.note(session, request_id_of(request), visitor, "subscribe", kept)
     if kept != made.id:
         told = InvalidRequest("This target is told of this already.", field="target_url")
         return _page(request, database, visitor, given=given, error=told)
@@ -71,13 +73,16 @@ def subscribe(
 
 
 @router.post("/subscriptions/{subscription_id}/delete", name="unsubscribe", dependencies=[FormDep])
-def unsubscribe(subscription_id: str, database: DatabaseDep, visitor: VisitorDep) -> Response:
+def unsubscribe(
+    request: Request, subscription_id: str, database: DatabaseDep, visitor: VisitorDep
+) -> Response:
     require(visitor, "admin")
     schemas.refuse_nul(subscription_id=subscription_id)
     with database.reading() as connection:
         found = shown_subscription(connection, visitor, subscription_id)
     with database.transaction() as session:
         delete_subscription(session, found.id)
+        trail.note(session, request_id_of(request), visitor, "unsubscribe", found.id)
     return RedirectResponse("/subscriptions", _SEE_OTHER)
 
 

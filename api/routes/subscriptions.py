@@ -11,14 +11,13 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from api import schemas
+from api import schemas, trail
 from api.callers import Caller
 from api.dependencies import DatabaseDep, require_scope
 from api.problems import ApiProblem, request_id_of
 from api.subscribing import make_subscription, shown_subscription, shown_subscriptions
 from registry.db import subscriptions
 from registry.db.subscriptions import Delivery, Subscription
-from registry.db.tokens import save_audit
 from registry.domain.messages import MessageType, write_message
 
 router = APIRouter(prefix="/v1/subscriptions", tags=["subscriptions"])
@@ -267,13 +266,4 @@ def _delivery_document(delivery: Delivery) -> dict[str, Any]:
 
 
 def _audit(session: Session, request: Request, caller: Caller, action: str, subject: str) -> None:
-    save_audit(
-        session,
-        at=datetime.now(UTC),
-        action=action,
-        subject=subject,
-        outcome="done",
-        request_id=request_id_of(request),
-        token_id=caller.token_id,
-        token_name=caller.name,
-    )
+    trail.note(session, request_id_of(request), caller, action, subject)
