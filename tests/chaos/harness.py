@@ -180,11 +180,15 @@ def ask(url: str, token: str, path: str, body: dict[str, str], key: str) -> str:
     raise AssertionError(f"{path} was not acknowledged")
 
 
-def ask_scans(url: str, token: str, count: int, asked: Asked, *, pause: float = 0.0) -> None:
+def ask_scans(
+    url: str, token: str, count: int, asked: Asked, *, pause: float = 0.0, turn: int = 0
+) -> None:
+    """Each `turn` asks anew for the same adapters, whose earlier scans are over."""
     for number in range(count):
         time.sleep(pause)
         body = {"repo_id": name_of(number)}
-        asked.scans[name_of(number)] = ask(url, token, "/v1/scans", body, f"scan-{number}")
+        key = f"scan-{turn}-{number}"
+        asked.scans[key] = ask(url, token, "/v1/scans", body, key)
 
 
 def ask_proofs(url: str, token: str, count: int, asked: Asked, *, pause: float = 0.0) -> None:

@@ -46,6 +46,10 @@ def spec(engine_url, many_hub, tmp_path):
     return Spec(engine_url, many_hub.url, str(tmp_path))
 
 
+# How often a crew that was killed too seldom is given the same work anew.
+MOST_TURNS = 6
+
+
 def ask(database, jobs, number):
     reference = Reference(name_of(number))
     return database.write(
@@ -62,8 +66,14 @@ def test_whatever_is_killed_each_acknowledged_request_ends_once(spec):
             harness.await_over(database, asked.ids, 60)
             harness.ask_proofs(api.url, token, JOBS, asked)
             harness.await_over(database, asked.ids, 60)
+            for turn in range(1, MOST_TURNS):
+                # A worker that gets no job at its point of death lives on; then there is more.
+                if crew.killed >= 3:
+                    break
+                harness.ask_scans(api.url, token, JOBS, asked, turn=turn)
+                harness.await_over(database, asked.ids, 60)
         states = harness.check_once(database, asked)
-    assert states["succeeded"] >= 2 * JOBS - 2, states
+    assert states["succeeded"] >= len(asked.ids) - 2, states
     assert crew.killed >= 3
     assert api.killed == 2
 
