@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 from starlette_compress import CompressMiddleware
 
-from api import middleware, problems
+from api import middleware, openapi, problems
 from api.events import EventFeed
 from api.identity import Identities, Quotas
 from api.metrics import make_registry
@@ -80,6 +80,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> FastA
         app.include_router(router)
     if settings.hub_webhook_secret is not None:
         app.include_router(webhooks.router)
+    openapi.install(app)
     pages.install(app)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     # The last added is the outermost: ids and headers surround compression and the body limit.

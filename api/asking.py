@@ -28,6 +28,24 @@ _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?:$|[,;\s])", re.IGNORECASE)
 
 Ask = Callable[[Session], Operation]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description=f"Repeating it within {KEY_HOURS} hours is answered with the first operation; "
+        "with another body it is refused.",
+        # Said, not enforced: our own refusal names the header.
+        json_schema_extra={"pattern": "^[\\x21-\\x7e]{1,200}$"},
+    ),
+]
+Prefer = Annotated[
+    str | None,
+    Header(
+        alias="Prefer",
+        description=f"`wait=N`: wait up to N seconds, at most {LONGEST_WAIT:g}, for the end of the "
+        "work (RFC 7240). Reading waits only with a token that may scan.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -109,8 +127,8 @@ def parse_wait(preferences: str | None) -> float:
 
 def _asking(
     request: Request,
-    idempotency_key: Annotated[str | None, Header()] = None,
-    prefer: Annotated[str | None, Header()] = None,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
 ) -> Asking:
     if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
         message = "Idempotency-Key holds 1 to 200 visible ASCII characters."

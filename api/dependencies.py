@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, cast
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.asking import Asking, parse_wait
+from api.asking import Asking, Prefer, parse_wait
 from api.callers import Caller
 from api.identity import Identities, Quotas, refused
 from api.problems import ApiProblem, request_id_of
@@ -82,7 +82,7 @@ async def _found(
     lookup: LookupDep,
     records: RecordsDep,
     caller: CallerDep,
-    prefer: Annotated[str | None, Header()] = None,
+    prefer: Prefer = None,
 ) -> Found:
     found = records.remembered(lookup) or await run_in_threadpool(records.find, lookup)
     wait = parse_wait(prefer)

@@ -15,9 +15,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Mount
 
 from registry.domain.issues import CATALOGUE
 from registry.errors import (
+    DatabaseNotMigrated,
     DatabaseUnavailable,
     HubRateLimited,
     LoadplanError,
@@ -52,6 +54,8 @@ STATUS: Final[Mapping[str, int]] = {
     "database-unavailable": 503,
     "internal-error": 500,
 }
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 # Writes a problem as a page, None where the request does not want one.
@@ -146,7 +150,7 @@ async def _on_loadplan_error(request: Request, error: Exception) -> Response:
         return problem_response(request, "internal-error", _INTERNAL)
     if isinstance(error, HubRateLimited) and error.retry_after is not None:
         headers["Retry-After"] = str(int(error.retry_after) + 1)
-    elif isinstance(error, (TransientHubError, DatabaseUnavailable)):
+    elif isinstance(error, (TransientHubError, DatabaseUnavailable, DatabaseNotMigrated)):
         headers.setdefault("Retry-After", "5")
     return problem_response(request, code, error.message, headers=headers, members=error.fields)
 
@@ -172,13 +176,29 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
             request,
             "method-not-allowed",
             f"{request.method} is not allowed here.",
-            headers=dict(error.headers or {}),
+            headers={"Allow": ", ".join(_allowed(request))},
         )
     if error.status_code == 413:
         return problem_response(request, "body-too-large", "The body is larger than allowed.")
     if error.status_code < 500:
         return problem_response(request, "invalid-request", "The request cannot be read.")
     return problem_response(request, "internal-error", _INTERNAL)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method that the path takes. Several routes may share it, and the router names the
+    methods of the first one only."""
+    routes = request.app.routes
+    if any(isinstance(each, Mount) and _takes(each, request, "GET") for each in routes):
+        return ["GET", "HEAD"]
+    return [method for method in _METHODS if any(_takes(each, request, method) for each in routes)]
+
+
+def _takes(route: BaseRoute, request: Request, method: str) -> bool:
+    # A mount that was entered has put its own path in front of the root.
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    match, _ = route.matches({**request.scope, "method": method, "root_path": root})
+    return match is Match.FULL
 
 
 def unforeseen(request: Request, error: Exception) -> Response:

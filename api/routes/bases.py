@@ -41,7 +41,12 @@ def _document(base: BaseSummary) -> dict[str, Any]:
     }
 
 
-@router.get("/bases", name="list_bases", response_model=list[schemas.BaseSummary])
+@router.get(
+    "/bases",
+    name="list_bases",
+    response_model=list[schemas.BaseSummary],
+    responses={422: _NOT_RECORDED[422]},
+)
 def get_bases(
     request: Request,
     database: DatabaseDep,

@@ -180,7 +180,10 @@ async def get_operation_events(
     operation: OperationDep,
     caller: CallerDep,
     records: RecordsDep,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", description="The id of the last event that was read."),
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events until `done`; `Last-Event-ID` goes on where the reader left off."""
     after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0

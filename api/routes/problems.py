@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from collections.abc import Sequence
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 
+from api.callers import ANYONE, Caller
 from api.dependencies import DatabaseDep
 from api.problems import STATUS, ApiProblem
 from api.web import render
-from api.web.session import VisitorDep
-from registry.db.records import RecordFilter, list_records
+from api.web.session import VisitorDep, identify_visitor
+from registry.db.records import RecordFilter, StoredRecord, list_records
 from registry.db.records.choices import count_with_issue
+from registry.db.session import Database
 from registry.domain.issues import CATALOGUE, IssueKind, Severity
 from registry.domain.record import issue_to_json
+from registry.errors import DatabaseNotMigrated, DatabaseUnavailable
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,20 +59,30 @@ def problems_page(request: Request, database: DatabaseDep, visitor: VisitorDep) 
     return render.page(request, "problems.html", groups=_groups(), counts=counts)
 
 
+async def _reader(request: Request, code: str) -> Caller:
+    """Who met a problem of ours can read of it, whatever keeps them from all else: a used up quota,
+    a token that is not known, a database that does not answer."""
+    try:
+        return await identify_visitor(request)
+    except (ApiProblem, DatabaseUnavailable, DatabaseNotMigrated):
+        if code in STATUS:
+            return ANYONE
+        raise
+
+
 @router.get("/problems/{code}", name="problem_page", response_class=HTMLResponse)
 def problem_page(
-    request: Request, code: str, database: DatabaseDep, visitor: VisitorDep
+    request: Request,
+    code: str,
+    database: DatabaseDep,
+    visitor: Annotated[Caller, Depends(_reader)],
 ) -> HTMLResponse:
     """Cause, fix, how it reads, and the newest records that show it."""
     kind = CATALOGUE.get(code)
     if kind is None:
         raise ApiProblem("problem-not-found", "No problem has this code.")
     in_records = code not in STATUS
-    with database.reading() as connection:
-        counts = dict(count_with_issue(connection, visible=visitor.visible, code=code))
-        wanted = RecordFilter(issue=code, visible=visitor.visible)
-        page = list_records(connection, wanted, limit=5) if counts else None
-    found = page.records if page else ()
+    count, found = _shown_by(database, code, visitor) if in_records else (None, ())
     issues = [issue for each in found for issue in each.record.issues if issue.code == code]
     return render.page(
         request,
@@ -77,9 +91,19 @@ def problem_page(
         leads_to=_leads_to(kind),
         example=_written(issue_to_json(issues[0])) if issues else _example(kind),
         from_record=found[0].record if issues else None,
-        count=counts.get(code, 0) if in_records else None,
+        count=count,
         records=[each.record for each in found],
     )
+
+
+def _shown_by(database: Database, code: str, visitor: Caller) -> tuple[int, Sequence[StoredRecord]]:
+    """How many records show it, and the newest of them."""
+    with database.reading() as connection:
+        counts = dict(count_with_issue(connection, visible=visitor.visible, code=code))
+        if not counts:
+            return 0, ()
+        wanted = RecordFilter(issue=code, visible=visitor.visible)
+        return counts.get(code, 0), list_records(connection, wanted, limit=5).records
 
 
 def _example(kind: IssueKind) -> str:

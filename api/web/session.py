@@ -42,8 +42,11 @@ def origin_of(request: Request) -> str:
     return _public_url(request) or str(request.base_url).rstrip("/")
 
 
-async def _visitor(request: Request) -> Caller:
-    """Who looks: by the header as in the API, else by the cookie; a dead cookie is nobody's."""
+async def identify_visitor(request: Request) -> Caller:
+    """Who looks: by the header as in the API, else by the cookie; a dead cookie is nobody's.
+
+    Raises ApiProblem, DatabaseUnavailable, DatabaseNotMigrated.
+    """
     identities = cast(Identities, request.app.state.identities)
     quotas = cast(Quotas, request.app.state.quotas)
     header = request.headers.get("authorization", "")
@@ -63,7 +66,7 @@ async def _visitor(request: Request) -> Caller:
     return caller
 
 
-VisitorDep = Annotated[Caller, Depends(_visitor)]
+VisitorDep = Annotated[Caller, Depends(identify_visitor)]
 
 
 def check_same_site(request: Request) -> None:
