@@ -96,14 +96,15 @@ def _compare(
     try:
         matched = asyncio.run(match_modules(adapter, base))
         record = plan_pair(adapter, base, matched=matched)
-        found.spoken_for.append(compute_plan(adapter, base, matched).spoken_for)
+        spoken_for = compute_plan(adapter, base, matched).spoken_for
+        found.spoken_for.append(spoken_for)
         rehearsal = rehearser.rehearse(adapter, base, record.plan)
     except (InvalidRequest, FileInvalid):
         # Without a config, a header or a usable pattern there is nothing to rehearse.
         found.not_judged += 1
         return
     found.rehearsed += 1
-    disagreement = find_disagreement(record, rehearsal)
+    disagreement = find_disagreement(record, rehearsal, spoken_for=spoken_for)
     along = rehearsal.along_plan
     if disagreement is not None:
         found.disagreements.append(disagreement)

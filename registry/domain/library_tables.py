@@ -48,3 +48,33 @@ OTHER_HEAD_MODEL_TYPES = _names(
 # Types whose files name other modules than their classes build: layers that share one block, which
 # the file holds once, or parts that each task has of its own.
 OWN_PARTS_MODEL_TYPES = frozenset({"perceiver", "zamba", "zamba2"})
+
+_BERT_LIKE = _names(
+    """
+    bert big_bird deberta deberta-v2 ernie fnet layoutlm megatron-bert mobilebert mra nomic_bert
+    nystromformer roc_bert roformer squeezebert tapas yoso
+    """
+)
+_ROBERTA_LIKE = _names(
+    """
+    bert-generation camembert data2vec-text gte ibert jina_embeddings_v3 longformer mpnet roberta
+    roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod
+    """
+)
+# Types of which files leave the tied output head out, and whose path only the type tells.
+TIED_HEADS: dict[str, str] = {
+    **dict.fromkeys(_BERT_LIKE, "cls.predictions.decoder"),
+    **dict.fromkeys(_ROBERTA_LIKE, "lm_head.decoder"),
+    **dict.fromkeys(("electra", "convbert"), "generator_lm_head"),
+    **dict.fromkeys(("biogpt", "trocr"), "output_projection"),
+    **dict.fromkeys(("modernbert", "modernbert-decoder"), "decoder"),
+    **dict.fromkeys(("xlm", "flaubert"), "pred_layer.proj"),
+    **dict.fromkeys(("t5gemma", "t5gemma2"), "lm_head.out_proj"),
+    **dict.fromkeys(("kosmos-2", "kosmos-2.5"), "text_model.lm_head"),
+    **dict.fromkeys(("bart", "funnel", "mbart", "mvp", "neomme"), "lm_head"),
+    "albert": "predictions.decoder",
+    "distilbert": "vocab_projector",
+    "gpt_neox_japanese": "embed_out",
+    "whisper": "proj_out",
+    "xlnet": "lm_loss",
+}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from registry.domain.base_model import BaseConfig, auto_classes
-from registry.domain.library_tables import CONV1D_MODEL_TYPES
+from registry.domain.library_tables import CONV1D_MODEL_TYPES, TIED_HEADS
 from registry.domain.model_defaults import RENAMED_MODEL_TYPES
 from registry.domain.model_types import AUTO_CLASSES, BASE_PREFIXES
 from registry.domain.tensors import Layout, Shape, TensorSpec
@@ -112,7 +112,8 @@ _FLOATS = ("F64", "F32", "F16", "BF16", "F8_")
 # Segments by which input embeddings go, the likeliest first.
 _EMBEDDINGS = (
     *("embed_tokens", "wte", "word_embeddings", "shared", "embed_in", "tok_embeddings"),
-    *("token_embeddings", "embeddings", "embedding", "input_embedding", "w"),
+    *("token_embeddings", "embeddings", "embedding", "input_embedding", "tokens_embed"),
+    *("word_embedding", "w"),
 )
 _POSITIONS = frozenset(
     {
@@ -132,18 +133,22 @@ _HEADS = frozenset(
         *{"generator_lm_head", "generator_predictions", "vocab_projector", "vocab_transform"},
         *{"vocab_layer_norm", "discriminator_predictions", "sequence_summary", "multi_choice_head"},
         *{"final_logits_bias", "logits_proj", "mlm_head"},
+        *{"head", "proj_out", "pred_layer", "lm_loss"},
     }
 )
 _OUTPUT_HEADS = (
     *("lm_head", "embed_out", "output", "output_projection", "cls.predictions.decoder"),
-    *("lm_head.decoder", "vocab_projector", "generator_lm_head"),
+    *("lm_head.decoder", "vocab_projector", "generator_lm_head", "predictions.decoder", "head"),
+    *("head.decoder", "proj_out", "pred_layer.proj", "lm_loss", "decoder", "decoder.lm_head"),
+    *("language_model.lm_head", "text_model.lm_head", "decoder.cls.predictions.decoder"),
 )
+_CAUSAL = "AutoModelForCausalLM"
 _CLASSES_WITH_HEAD = frozenset(AUTO_CLASSES[letter] for letter in "CEIMP")
 # Encoder-decoders whose input embedding is `shared`, whichever of its uses the files name.
 _SHARED_EMBEDDING_TYPES = frozenset(
     """
     bart bigbird_pegasus blenderbot blenderbot-small led longt5 m2m_100 mbart mt5 mvp nllb-moe
-    pegasus pegasus_x plbart switch_transformers t5 udop umt5
+    pegasus pegasus_x plbart prophetnet switch_transformers t5 udop umt5
     """.split()  # noqa: SIM905
 )
 _EXPERTS = frozenset({"experts", "block_sparse_moe", "shared_experts", "router"})
@@ -182,7 +187,7 @@ def build_module_tree(
         config.model_type in RENAMED_MODEL_TYPES or auto_classes(config.model_type) is None
     )
     stored = _find_embedding(config, parameters)
-    embedding = _embedding_path(config.model_type, stored)
+    embedding = _embedding_path(config.model_type, stored, auto_class)
     with_head = auto_class in _CLASSES_WITH_HEAD
     stored_head = _find_head(parameters) if with_head else None
     tied = with_head and stored_head is None and bool(config.tie_word_embeddings)
@@ -292,9 +297,15 @@ def _find_embedding(config: BaseConfig, parameters: Mapping[str, TensorSpec]) ->
     return min(found)[-1]
 
 
-def _embedding_path(model_type: str | None, stored: str | None) -> str | None:
+def _embedding_path(model_type: str | None, stored: str | None, auto_class: str) -> str | None:
     """The module that transformers calls the input embedding; files may name one of its uses."""
-    if stored is None or model_type not in _SHARED_EMBEDDING_TYPES or stored.endswith("shared"):
+    if stored is None or model_type not in _SHARED_EMBEDDING_TYPES:
+        return stored
+    if auto_class == _CAUSAL:
+        # The decoder alone is built.
+        own = "word_embeddings" if model_type == "prophetnet" else "embed_tokens"
+        return f"{stored.partition('.')[0]}.decoder.{own}"
+    if stored.endswith("shared") or model_type == "prophetnet":
         return stored
     for side in ("encoder.", "decoder."):
         before, found, _ = stored.rpartition(side)
@@ -304,7 +315,11 @@ def _embedding_path(model_type: str | None, stored: str | None) -> str | None:
 
 
 def _tied_head_path(config: BaseConfig) -> str | None:
-    """`lm_head`, but for masked language models, whose heads have names of their own."""
+    """The head of the type, `lm_head` for most; None for masked language models not in the table,
+    whose heads have names of their own."""
+    known = TIED_HEADS.get(config.model_type or "")
+    if known is not None:
+        return known
     masked = "AutoModelForMaskedLM" in (auto_classes(config.model_type) or ())
     return None if masked and not config.is_encoder_decoder else "lm_head"
 

@@ -19,6 +19,7 @@ from registry.domain.tokenizer import TokenizerFacts
 # Model types of which a part keeps the old vocabulary after a resize (built with transformers 5.23
 # and resized: what stayed behind).
 RESIZE_LEAVES_BEHIND: Mapping[str, str] = {
+    "blt": "the patcher's own tables",
     "deepseek_v4": "the table tid2eid",
     "fsmt": "output_projection",
     "nemotron_h_omni": "lm_head",

@@ -157,12 +157,15 @@ def _issue_of_error(error: str) -> Issue:
     return make_issue(code, f"The real PEFT raised along the plan: {_cut(error)}")
 
 
-def find_disagreement(record: Record, rehearsal: Rehearsal) -> Disagreement | None:
+def find_disagreement(
+    record: Record, rehearsal: Rehearsal, *, spoken_for: float | None = None
+) -> Disagreement | None:
     """Compare what the static rules alone said (`record`) with what the rehearsal found.
 
     They can only differ where both spoke. The rules say nothing of tensors whose modules they
-    cannot make out (then they forecast no naive load either), the rehearsal nothing of reasons
-    that are in no name and no shape.
+    cannot make out: `spoken_for` is the share of the others, and where it is not known a forecast
+    of the naive load stands for all. The rehearsal says nothing of reasons that are in no name and
+    no shape.
     """
     run = rehearsal.along_plan if record.plan is not None else rehearsal.naive
     if rehearsal.failure is not None or run is None or run.outcome == "unknown":
@@ -175,7 +178,8 @@ def find_disagreement(record: Record, rehearsal: Rehearsal) -> Disagreement | No
     naive = record.naive_load
     forecast = naive.outcome if naive is not None else "unknown"
     seen = naive_load_of(rehearsal.naive).outcome
-    spoke = record.plan is None or forecast != "unknown"
+    all_spoken = forecast != "unknown" and spoken_for in (None, 1.0)
+    spoke = record.plan is None or all_spoken
     if (agrees or not spoke) and (forecast == seen or "unknown" in (forecast, seen)):
         return None
     words = run.error or "; ".join(_fault_words(run)) or run.outcome

@@ -209,13 +209,15 @@ def _compare(family: Family, model_type: str, adapter: AdapterFacts, base: BaseF
     record = plan_pair(adapter, base)
     rehearsal = _rehearse(adapter, base, record)
     run = rehearsal.along_plan or rehearsal.naive
-    found = _disagreement("from the file", record, rehearsal)
+    spoken_for = compute_plan(adapter, base).spoken_for
+    found = _disagreement("from the file", record, rehearsal, spoken_for)
     if rehearsal.tree is not None and rehearsal.auto_class == family.auto_class:
         exact = replace(base, tree=rehearsal.tree)
         known = plan_pair(adapter, exact)
         digests = [each.plan.digest if each.plan else None for each in (known, record)]
         again = rehearsal if digests[0] == digests[1] else _rehearse(adapter, exact, known)
-        found += _disagreement("from the built tree", known, again)
+        share = compute_plan(adapter, exact).spoken_for
+        found += _disagreement("from the built tree", known, again, share)
     words = run.error or "; ".join(
         f"{kind}: {', '.join(names[:3])}"
         for kind in ("missing", "unexpected", "overwritten")
@@ -234,7 +236,7 @@ def _compare(family: Family, model_type: str, adapter: AdapterFacts, base: BaseF
         naive=rehearsal.naive.outcome,
         auto_class=rehearsal.auto_class,
         tensors=len(adapter.weights.layout) if adapter.weights and adapter.weights.layout else 0,
-        spoken_for=round(compute_plan(adapter, base).spoken_for, 3),
+        spoken_for=round(spoken_for, 3),
         disagreements=found,
     )
 
@@ -245,8 +247,10 @@ def _rehearse(adapter: AdapterFacts, base: BaseFacts, record: Record) -> Rehears
     return read_answer(document, str(question["auto_class"]))
 
 
-def _disagreement(source: str, record: Record, rehearsal: Rehearsal) -> tuple[str, ...]:
-    found = find_disagreement(record, rehearsal)
+def _disagreement(
+    source: str, record: Record, rehearsal: Rehearsal, spoken_for: float
+) -> tuple[str, ...]:
+    found = find_disagreement(record, rehearsal, spoken_for=spoken_for)
     if found is None:
         return ()
     codes = ", ".join(sorted({i.code for i in record.issues if i.severity.value == "error"}))
