@@ -10,7 +10,7 @@ import random
 
 from tests.fuzz.running import Outcome, fuzz, populated_service
 
-# As many calls as a round with this many made-up cases of each operation makes at the least.
+# Made-up cases of each operation in one round; rounds go on, each with the next seed.
 _EXAMPLES = 60
 
 
