@@ -214,7 +214,7 @@ def _config(service: Service, examples: int, seed: int) -> SchemathesisConfig:
     return SchemathesisConfig.from_dict(
         {
             "seed": seed,
-            # Nothing is kept between runs: the seed alone says what is called.
+            # Past failures would be kept in a folder of the checkout.
             "cache": {"enabled": False},
             "request-timeout": 20,
             "auth": {"openapi": {"token": {"bearer": service.token}}},
@@ -235,8 +235,8 @@ def _config(service: Service, examples: int, seed: int) -> SchemathesisConfig:
 
 
 def _named(case: Any, known: Mapping[str, Sequence[str]]) -> Any:
-    """Every second case names what is there; which one follows from the case, so that the same
-    seed gives the same cases."""
+    """Every second case names what is there. Which one follows from the case: the seed repeats a run
+    but for the ids that are made while it goes on."""
     choice = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode())
     if choice % 2 and case.method != "DELETE":
         adapter = _pick(known["adapter"], choice)
