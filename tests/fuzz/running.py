@@ -235,8 +235,8 @@ def _config(service: Service, examples: int, seed: int) -> SchemathesisConfig:
 
 
 def _named(case: Any, known: Mapping[str, Sequence[str]]) -> Any:
-    """Every second case names what is there. Which one follows from the case: the seed repeats a run
-    but for the ids that are made while it goes on."""
+    """Every second case names what is there. Which one follows from the case, so a seed repeats a
+    run but for the ids that are made on the way."""
     choice = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode())
     if choice % 2 and case.method != "DELETE":
         adapter = _pick(known["adapter"], choice)
