@@ -5,7 +5,7 @@ No label ever holds a repository's name, an id or a path; a route is labelled by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from registry.db import gauges
 from registry.db.operations import count_open
 from registry.db.session import Database
+from registry.db.workers import SEEN_LATELY, Worker, find_quota, list_living
 from registry.errors import DatabaseNotMigrated, DatabaseUnavailable
 
 
@@ -72,6 +73,7 @@ class Held(Collector):
             proofs = gauges.count_proofs(connection)
             taken_over = gauges.count_taken_over(connection)
             times = gauges.list_event_times(connection)
+            living = list_living(connection, seconds=SEEN_LATELY)
         jobs = GaugeMetricFamily(
             "loadplan_jobs", "Operations that are kept", labels=["kind", "state"]
         )
@@ -99,6 +101,7 @@ class Held(Collector):
             count_value=len(seconds),
             sum_value=sum(seconds),
         )
+        yield _quota(living)
 
 
 def make_registry(database: Database) -> tuple[CollectorRegistry, Requests]:
@@ -106,6 +109,18 @@ def make_registry(database: Database) -> tuple[CollectorRegistry, Requests]:
     registry = CollectorRegistry()
     registry.register(Held(database))
     return registry, Requests(registry)
+
+
+def _quota(living: Sequence[Worker]) -> Metric:
+    """What is unknown has no sample."""
+    left = GaugeMetricFamily(
+        "loadplan_hub_quota_remaining",
+        "Requests that the Hub leaves the workers in this window",
+        labels=["bucket"],
+    )
+    for quota in find_quota(living, datetime.now(UTC)):
+        left.add_metric([quota.bucket], quota.remaining)
+    return left
 
 
 def _oldest(waiting: list[tuple[str, str, int, datetime]]) -> Metric:

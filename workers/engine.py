@@ -14,6 +14,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -23,9 +24,9 @@ from dbos import DBOS, DBOSConfig
 from registry.config import Settings
 from registry.db.checkpoints import StoredTokenizers
 from registry.db.session import Database
-from registry.db.workers import Worker, list_living
+from registry.db.workers import HubQuota, Worker, list_living
 from registry.errors import LoadplanError
-from registry.hub import Reader, open_reader
+from registry.hub import Quota, Reader, open_reader
 from registry.hub.patterns import match_modules
 from registry.jobs import APPLICATION, APPLICATION_VERSION, PORTABLE, SCHEMA, Job, Jobs, Queue
 from registry.sandbox import Isolation, choose_isolation, find_isolation
@@ -78,8 +79,14 @@ class Engine:
         self._pulse = pulse
         self._device = device
         self._active: set[str] = set()
+        self._quota = Quota()
         self.liveness = Liveness(
-            database, self._jobs, worker, pulse, active=lambda: tuple(self._active)
+            database,
+            self._jobs,
+            worker,
+            pulse,
+            active=lambda: tuple(self._active),
+            hub_quota=self._list_quota,
         )
         self._performer = Performer(database, self._jobs, self.executor_id, self.liveness.living)
         self._bodies: dict[Queue, Body] = {}
@@ -127,6 +134,14 @@ class Engine:
         finally:
             self._active.discard(job_id)
 
+    def _list_quota(self) -> list[HubQuota]:
+        """What the Hub leaves this worker, for the heartbeat."""
+        now = datetime.now(UTC)
+        return [
+            HubQuota(bucket, left.remaining, left.limit, now + timedelta(seconds=left.seconds))
+            for bucket, left in self._quota.left().items()
+        ]
+
     def _config(self) -> DBOSConfig:
         postgres = self._database.dialect == "postgresql"
         return DBOSConfig(
@@ -148,6 +163,7 @@ class Engine:
             self._settings.hf_endpoint,
             token.get_secret_value() if token else None,
             tuple(parse_scope(scope) for scope in self._settings.swept),
+            self._quota,
         )
         return Watch(
             self._database, self._jobs, hub, self.executor_id, dead_seconds=self._pulse.dead
@@ -212,6 +228,7 @@ class Engine:
             self._settings.hf_endpoint,
             token.get_secret_value() if token else None,
             tokenizers=StoredTokenizers(self._database),
+            quota=self._quota,
         ) as reader:
             opened.set_result(reader)
             await asyncio.Event().wait()

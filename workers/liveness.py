@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ import structlog
 from registry.db import operations, workers
 from registry.db.operations import Operation, State
 from registry.db.session import Database, translated_errors
-from registry.db.workers import Worker
+from registry.db.workers import HubQuota, Worker
 from registry.errors import DatabaseUnavailable
 from registry.jobs import Job, Jobs, Queue, operations_of
 
@@ -55,6 +55,7 @@ class Liveness:
         pulse: Pulse = Pulse(),
         *,
         active: Callable[[], Collection[str]] = tuple,
+        hub_quota: Callable[[], Sequence[HubQuota]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -62,6 +63,7 @@ class Liveness:
         self._worker = worker
         self._pulse = pulse
         self._active = active
+        self._hub_quota = hub_quota
         self._clock = clock
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
@@ -95,10 +97,6 @@ class Liveness:
         """Executors that were alive at the last beat."""
         return set(self._living)
 
-    def describe(self, current_work: object | None) -> None:
-        """What this worker is at, for the status page."""
-        self._worker = replace(self._worker, current_work=current_work)
-
     def _run(self) -> None:
         while not self._stopped.wait(self._pulse.beat):
             try:
@@ -114,7 +112,7 @@ class Liveness:
                 log.error("beat-failed", exc_info=error)
 
     def _beat(self) -> None:
-        worker = self._worker
+        worker = replace(self._worker, hub_quota=self._hub_quota())
         self._database.write(lambda session: workers.beat(session, worker))
         now = self._clock()
         if now - self._last_beat > self._pulse.dead:

@@ -21,7 +21,7 @@ from registry.db.checkpoints import StoredTokenizers
 from registry.db.session import Database, translated_errors
 from registry.db.workers import list_living
 from registry.errors import DatabaseUnavailable
-from registry.hub import Reader, open_reader
+from registry.hub import Quota, Reader, open_reader
 from registry.jobs import Jobs, Queue
 from registry.watching import Scope, announce_failures, pay_proofs, settle_events
 from workers.notify import Courier, deliver_due
@@ -49,11 +49,12 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Hub:
-    """Where the watch reads, and what it sweeps."""
+    """Where the watch reads, what it sweeps, and the quota that it shares with the jobs."""
 
     endpoint: str
     token: str | None = field(default=None, repr=False)
     scopes: tuple[Scope, ...] = ()
+    quota: Quota = field(default_factory=Quota)
 
 
 class Watch:
@@ -98,6 +99,7 @@ class Watch:
                     self._hub.endpoint,
                     self._hub.token,
                     tokenizers=StoredTokenizers(self._database),
+                    quota=self._hub.quota,
                 )
             )
             courier = await stack.enter_async_context(self._courier())

@@ -18,11 +18,10 @@ from registry.db.open_work import Running, count_ended, last_event_at, list_runn
 from registry.db.operations import count_open
 from registry.db.records import RecordFilter
 from registry.db.records.choices import count_choices
-from registry.db.workers import Worker, list_living
+from registry.db.workers import SEEN_LATELY, Worker, find_quota, list_living
 
 router = APIRouter(include_in_schema=False)
 
-_ALIVE_SECONDS: Final = 60.0
 _QUEUES: Final = (("scan", "Scan"), ("rehearse", "Rehearse"), ("prove", "Prove"))
 # An operation's kind -> the queue that it waits in first.
 _QUEUE_OF: Final = {"scan": "scan", "scan-batch": "scan", "crawl": "scan", "prove": "prove"}
@@ -34,7 +33,7 @@ def status_page(request: Request, database: DatabaseDep, visitor: VisitorDep) ->
     now = datetime.now(UTC)
     with database.reading() as connection:
         counted = count_open(connection)
-        living = list_living(connection, seconds=_ALIVE_SECONDS)
+        living = list_living(connection, seconds=SEEN_LATELY)
         running = list_running(connection)
         ended = count_ended(connection, since=now - timedelta(days=1))
         last_event = last_event_at(connection)
@@ -50,7 +49,7 @@ def status_page(request: Request, database: DatabaseDep, visitor: VisitorDep) ->
         records=choices.total,
         last_event=last_event,
         sweep=sweeps[0] if sweeps else None,
-        quota=_quota(living),
+        quotas=find_quota(living, now),
         ended=sorted(ended.items()),
         now=now,
     )
@@ -97,11 +96,3 @@ def _worker(worker: Worker, running: Sequence[Running]) -> dict[str, Any]:
         "versions": say_versions(worker.versions),
         "last_seen_at": worker.last_seen_at,
     }
-
-
-def _quota(living: Sequence[Worker]) -> str | None:
-    """What the Hub last told a scanner of its quota, where its heartbeat carries it."""
-    for worker in living:
-        if isinstance(worker.current_work, Mapping) and worker.current_work.get("hub_quota"):
-            return str(worker.current_work["hub_quota"])
-    return None

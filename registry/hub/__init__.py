@@ -19,7 +19,7 @@ from registry.hub.local import LocalReader
 from registry.hub.opening import AnyReader, open_reader
 from registry.hub.reader import ListedRepository, Reader
 from registry.hub.snapshots import FileEntry, Snapshot
-from registry.hub.throttle import Patience, Timing
+from registry.hub.throttle import Patience, Quota, Timing
 from registry.hub.tokenizers import TokenizerCache
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ListedRepository",
     "LocalReader",
     "Patience",
+    "Quota",
     "Reader",
     "Snapshot",
     "Timeouts",

@@ -97,11 +97,12 @@ class HubClient:
     timeouts: Timeouts = field(default_factory=Timeouts)
     patience: Patience = field(default_factory=Patience)
     timing: Timing = field(default_factory=Timing)
+    quota: Quota | None = None
     traffic: Traffic = field(default_factory=Traffic)
 
     def __post_init__(self) -> None:
         self._root = _checked_endpoint(self.endpoint)
-        self._quota = Quota(self.timing)
+        self._quota = self.quota or Quota(self.timing)
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(self.connections)
         self._proxies: dict[tuple[str, str | None], str | None] = {}

@@ -15,7 +15,7 @@ from registry.hub.hub_files import HubFiles
 from registry.hub.reader import ListedRepository
 from registry.hub.slices import read_slice
 from registry.hub.snapshots import Snapshot
-from registry.hub.throttle import Patience, Timing
+from registry.hub.throttle import Patience, Quota, Timing
 from registry.hub.tokenizers import TokenizerCache, Tokenizers
 
 
@@ -23,7 +23,8 @@ class HubReader:
     """An async context manager. Any number of reads may run at once on one event loop.
 
     `endpoint` is HF_ENDPOINT's value, `token` HF_TOKEN's. `concurrency` checkpoints are read at a
-    time, over twice as many connections: one to the Hub and one to where it redirects.
+    time, over twice as many connections: one to the Hub and one to where it redirects. `quota` is
+    given where several readers use up the same one.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class HubReader:
         timeouts: Timeouts | None = None,
         patience: Patience | None = None,
         timing: Timing | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._client = HubClient(
             endpoint,
@@ -44,6 +46,7 @@ class HubReader:
             timeouts=timeouts or Timeouts(),
             patience=patience or Patience(),
             timing=timing or Timing(),
+            quota=quota,
         )
         self._files = HubFiles(self._client)
         self._tokenizers = Tokenizers(tokenizers)

@@ -12,7 +12,7 @@ from registry.hub.hub_reader import HubReader
 from registry.hub.local import LocalReader
 from registry.hub.reader import ListedRepository, Reader
 from registry.hub.snapshots import Snapshot
-from registry.hub.throttle import Patience
+from registry.hub.throttle import Patience, Quota
 from registry.hub.tokenizers import TokenizerCache
 
 
@@ -71,9 +71,15 @@ async def open_reader(
     tokenizers: TokenizerCache | None = None,
     concurrency: int = 64,
     patience: Patience | None = None,
+    quota: Quota | None = None,
 ) -> AsyncIterator[AnyReader]:
     """A reader of Hub repositories and local folders. Nothing is connected before it is needed."""
     async with HubReader(
-        endpoint, token, tokenizers=tokenizers, concurrency=concurrency, patience=patience
+        endpoint,
+        token,
+        tokenizers=tokenizers,
+        concurrency=concurrency,
+        patience=patience,
+        quota=quota,
     ) as hub:
         yield AnyReader(hub, LocalReader(tokenizers=tokenizers))

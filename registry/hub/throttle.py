@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,15 +55,32 @@ class Patience:
 class _Window:
     remaining: int
     resets_at: float
-    reserve: int
+    limit: int | None
+
+    @property
+    def reserve(self) -> int:
+        return (self.limit or 0) // _RESERVED_SHARE
+
+
+@dataclass(frozen=True)
+class Left:
+    """Requests that are left of `limit` (None: not told) for so many seconds more."""
+
+    remaining: int
+    limit: int | None
+    seconds: float
 
 
 @dataclass
 class Quota:
-    """What the `RateLimit` headers of earlier answers leave us, per bucket."""
+    """What the `RateLimit` headers of earlier answers leave us, per bucket.
+
+    Readers of one process that use one token share one; any thread may use it.
+    """
 
     timing: Timing = field(default_factory=Timing)
     _windows: dict[str, _Window] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def wait(self, bucket: str) -> float:
         """Seconds to wait before the next request; 0 when there is quota or none is known."""
@@ -74,9 +92,23 @@ class Quota:
 
     def spend(self, bucket: str) -> None:
         """Count a request that is about to be sent; its answer will say what is left."""
-        window = self._windows.get(bucket)
-        if window is not None:
-            window.remaining -= 1
+        with self._lock:
+            window = self._windows.get(bucket)
+            if window is not None:
+                window.remaining -= 1
+
+    def left(self) -> dict[str, Left]:
+        """By bucket, of the windows that are not over. A bucket that the Hub has told nothing of is
+        unknown, and so is what a new window holds before its first answer."""
+        now = self.timing.monotonic()
+        found = {}
+        with self._lock:
+            for bucket in (API, RESOLVERS, PAGES):
+                window = self._windows.get(bucket)
+                if window is not None and window.resets_at > now:
+                    remaining = max(0, window.remaining)
+                    found[bucket] = Left(remaining, window.limit, window.resets_at - now)
+        return found
 
     def note(self, headers: Mapping[str, str]) -> None:
         """Take over what an answer says of its bucket.
@@ -88,16 +120,16 @@ class Quota:
             return
         now = self.timing.monotonic()
         resets_at = now + info.reset_in_seconds
-        reserve = (info.limit or 0) // _RESERVED_SHARE
-        known = self._windows.get(info.resource_type)
-        if (
-            known is None
-            or known.resets_at <= now
-            or resets_at > known.resets_at + _SAME_WINDOW_SECONDS
-        ):
-            self._windows[info.resource_type] = _Window(info.remaining, resets_at, reserve)
-        else:
-            known.remaining = min(known.remaining, info.remaining)
+        with self._lock:
+            known = self._windows.get(info.resource_type)
+            if (
+                known is None
+                or known.resets_at <= now
+                or resets_at > known.resets_at + _SAME_WINDOW_SECONDS
+            ):
+                self._windows[info.resource_type] = _Window(info.remaining, resets_at, info.limit)
+            else:
+                known.remaining = min(known.remaining, info.remaining)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,10 +1,12 @@
 """The engine as it is run: `loadplan serve` alone, and several workers on one database."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 
+import httpx2
 import pytest
 import sqlalchemy as sa
 
@@ -82,6 +84,8 @@ def test_one_command_is_a_service_that_scans_and_rehearses(hub, engine_url, tmp_
             asked = client.request_scan({"repo_id": "acme/lora"})
             done = client.wait(asked["id"], seconds=120)
             record = client.record("acme/lora")
+        # What the Hub's answers said of the quota comes with the next heartbeat.
+        harness.await_true(lambda: 0 < quota_left(port) < 1_000_000, 30)
     finally:
         server.send_signal(signal.SIGTERM)
         code = server.wait(timeout=40)
@@ -90,6 +94,12 @@ def test_one_command_is_a_service_that_scans_and_rehearses(hub, engine_url, tmp_
     assert code == 0
     # Stopped in order: nobody has to wait until this worker is missed.
     assert '"event": "worker-stopped"' in (tmp_path / "serve.log").read_text()
+
+
+def quota_left(port):
+    said = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    found = re.search(r'^loadplan_hub_quota_remaining\{bucket="api"\} (\S+)$', said, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def is_up(client):

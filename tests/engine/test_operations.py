@@ -1,13 +1,16 @@
 """Operations and attempts on both databases: who holds what, and what it is refused."""
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from registry.db import operations, workers
+from registry.db.models import WorkerRow
 from registry.db.operations import State, Superseded
-from registry.db.workers import Worker
+from registry.db.workers import HubQuota, Worker, find_quota
 
 
 def ask(database, key="scan:acme/lora", **more):
@@ -153,6 +156,38 @@ def test_waiting_operations_are_listed_by_key_and_urgency_once_never_tried(datab
     database.write(lambda s: operations.release(s, attempt, State.QUEUED, progress={}))
     listed = database.write(lambda s: operations.list_queued(s, "prove:b:", limit=10))
     assert [each.id for each in listed] == [person.id, crawl.id]
+
+
+def test_a_heartbeat_carries_what_the_hub_leaves_and_the_smallest_figure_counts(database):
+    now = datetime.now(UTC)
+    soon = now + timedelta(seconds=60)
+    told = {
+        "one": [HubQuota("api", 480, 500, soon), HubQuota("resolvers", 9, None, soon)],
+        "two": [HubQuota("api", 470, 500, soon), HubQuota("pages", 0, 5, now)],
+        "none": [],
+    }
+    for name, quotas in told.items():
+        worker = Worker(name, "host", ["scan"], "cpu", {}, hub_quota=quotas)
+        database.write(lambda session, worker=worker: workers.beat(session, worker))
+    with database.reading() as connection:
+        living = workers.list_living(connection, seconds=5)
+    assert {each.executor_id: list(each.hub_quota) for each in living} == told
+    # The window of the pages is over: what the next one holds is not known.
+    assert find_quota(living, now) == [told["two"][0], told["one"][1]]
+
+
+@pytest.mark.parametrize("document", ["null", '"busy"', '{"hub_quota": "480"}', '{"a": 1}'])
+def test_what_another_release_wrote_in_a_heartbeat_is_unknown(database, document):
+    worker = Worker("one", "host", ["scan"], "cpu", {})
+    database.write(lambda session: workers.beat(session, worker))
+    database.write(
+        lambda session: session.execute(
+            sa.update(WorkerRow).values(current_work=json.loads(document))
+        )
+    )
+    with database.reading() as connection:
+        (found,) = workers.list_living(connection, seconds=5)
+    assert found.hub_quota == ()
 
 
 def test_a_worker_lives_while_it_beats_and_leaves_when_it_says_so(database):

@@ -25,7 +25,7 @@ from registry.errors import (
 from registry.hub.answers import Answer as HubAnswer
 from registry.hub.bodies import Span
 from registry.hub.client import HubClient, Timeouts
-from registry.hub.throttle import Patience
+from registry.hub.throttle import API, RESOLVERS, Left, Patience, Quota
 from tests.hub import (
     Answer,
     Delay,
@@ -63,6 +63,7 @@ def ask(
     clock: Clock | None = None,
     patience: Patience | None = None,
     timeouts: Timeouts | None = None,
+    quota: Quota | None = None,
 ) -> HubAnswer:
     async def run() -> HubAnswer:
         async with HubClient(
@@ -71,6 +72,7 @@ def ask(
             timing=(clock or Clock()).timing,
             patience=patience or Patience(),
             timeouts=timeouts or Timeouts(),
+            quota=quota,
         ) as client:
             return await use(client)
 
@@ -299,6 +301,40 @@ def test_the_buckets_are_counted_apart():
 
         ask(hub, both, clock=clock)
     assert clock.slept == []
+
+
+def test_what_is_left_is_what_the_hub_said_last_and_unknown_before_and_after():
+    clock = Clock()
+    quota = Quota(clock.timing)
+    assert quota.left() == {}
+    with LocalHub(quotas=Quotas(api=50, resolvers=1000, window=40)) as hub:
+        hub.add_commit("acme/lora", {"adapter_config.json": "{}"})
+
+        async def read(client: HubClient) -> HubAnswer:
+            await client.get(client.url(INFO), "info", limit=10_000)
+            return await client.get(client.url(INFO), "info", limit=10_000)
+
+        ask(hub, read, clock=clock, quota=quota)
+    assert quota.left() == {API: Left(48, 50, pytest.approx(40, abs=1))}
+    # A request that is on its way counts; what was not told of a bucket cannot be counted from.
+    quota.spend(API)
+    quota.spend(RESOLVERS)
+    assert quota.left()[API].remaining == 47
+    quota.note({"RateLimit": '"strange bucket";r=5;t=10'})
+    assert quota.left().keys() == {API}
+    clock.time += 41
+    assert quota.left() == {}
+
+
+def test_readers_that_share_a_quota_wait_for_each_others_requests():
+    clock = Clock()
+    quota = Quota(clock.timing)
+    policy = '"fixed window";"resolvers";q=100;w=300'
+    quota.note({"RateLimit": '"resolvers";r=1;t=30', "RateLimit-Policy": policy})
+    with LocalHub() as hub:
+        hub.add_commit("acme/lora", {"adapter_config.json": "{}"})
+        ask(hub, get(CONFIG), clock=clock, quota=quota)
+    assert clock.slept[0] == pytest.approx(30)
 
 
 @pytest.mark.parametrize(
