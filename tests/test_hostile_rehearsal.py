@@ -107,6 +107,9 @@ def test_foreign_code_is_not_run_and_not_judged(name: str, child: WarmChild) -> 
 IGNORED = {
     "auto_map of a known type": question({"auto_map": REMOTE, "trust_remote_code": True}),
     "a name that is a path": question({"_name_or_path": "/etc"}),
+    "a kernel from the Hub": question({"_attn_implementation": "acme/evil-kernel"}),
+    "a kernel for each part": question({"attn_implementation": {"": "acme/evil-kernel"}}),
+    "experts from the Hub": question({"_experts_implementation": "acme/evil-kernel"}),
     "an adapter with a class of its own": question(
         config={"auto_mapping": {"base_model_class": "system", "parent_library": "os"}}
     ),
@@ -123,8 +126,6 @@ def test_what_would_fetch_code_is_ignored(name: str, child: WarmChild) -> None:
 
 HUGE = 10**15
 MISUSES = {
-    "a kernel from the Hub": question({"_attn_implementation": "acme/evil-kernel"}),
-    "experts from the Hub": question({"_experts_implementation": "acme/evil-kernel"}),
     "a module to import": question(
         config={"megatron_config": {"a": 1}, "megatron_core": "antigravity"}
     ),

@@ -3,6 +3,7 @@
 __init__   the public function; which plan
 steps      a plan as the steps that this package carries out
 files      the folders that hold the base's and the adapter's files
+configs    the base's config, without what would fetch code
 base       load the base, resize it, fill its rows, share it between proofs
 repair     rename and drop the file's tensors where the plan says so
 landing    attach the adapter through PEFT and see where every tensor went

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from registry.domain.refs import shown
 from registry.domain.steps import FillRows, LoadBase
 from registry.errors import InvalidRequest, PlanMismatch
+from registry.loading.configs import read_config_file
 
 # Configs of these inits rewrite the weights of the base while the adapter is attached.
 _REWRITING_INITS = ("pissa", "olora", "corda", "lora_ga", "loftq", "eva", "orthogonal")
@@ -34,12 +35,14 @@ def load_base(
 
     Those parameters (a new classifier head) are random until an adapter brings them.
     """
-    kwargs: dict[str, Any] = {key: value for key, value in step.kwargs.items() if key != "dtype"}
+    kwargs: dict[str, Any] = dict(step.kwargs)
+    dtype, labels = kwargs.pop("dtype", None), kwargs.pop("num_labels", None)
     if device_map is not None:
         kwargs["device_map"] = device_map
     model, loading = auto_class(step.auto_class).from_pretrained(
         folder,
-        dtype=read_dtype(step.kwargs.get("dtype")),
+        config=read_config_file(folder, labels),
+        dtype=read_dtype(dtype),
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, PreTrainedModel
+from transformers import PreTrainedModel
 
+from registry.errors import InvalidRequest
 from registry.loading.base import SIDES, auto_class, read_dtype, resize_rows, rows_of, table_of
+from registry.loading.configs import make_config
 
 # safetensors' spelling -> torch's type. A file may hold types that this torch does not know.
 _DTYPE_NAMES = {
@@ -35,7 +37,6 @@ DTYPES: dict[str, torch.dtype] = {
     for name, torch_name in _DTYPE_NAMES.items()
     if hasattr(torch, torch_name)
 }
-_FLOATS = ("Infinity", "-Infinity", "NaN")
 SPELLINGS = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -45,30 +46,14 @@ class CannotBuild(Exception):
 
 def read_config(raw: Mapping[str, Any], num_labels: int | None = None) -> Any:
     """The config object of config.json. Raises CannotBuild; never runs a repository's code."""
-    kind = raw.get("model_type")
-    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        raise CannotBuild(f"transformers has no model type {kind!r}.")
     try:
-        values = {key: _decode_floats(value) for key, value in raw.items() if key != "auto_map"}
-        if num_labels is not None:
-            # As a keyword of from_pretrained does: the labels' names follow their number.
-            values = {k: v for k, v in values.items() if k not in ("id2label", "label2id")}
-            values["num_labels"] = num_labels
-        return CONFIG_MAPPING[kind].from_dict(values)
+        return make_config(raw, num_labels)
     except MemoryError:
         raise
+    except InvalidRequest as error:
+        raise CannotBuild(error.message) from error
     except Exception as error:
         raise CannotBuild(f"The config cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _decode_floats(value: Any) -> Any:
-    """A copy in which infinities and NaN are numbers: transformers writes them as
-    {"__float__": "Infinity"}, and reads them back where it opens the file itself."""
-    if isinstance(value, Mapping):
-        if set(value) == {"__float__"} and value["__float__"] in _FLOATS:
-            return float(value["__float__"])
-        return {key: _decode_floats(member) for key, member in value.items()}
-    return [_decode_floats(member) for member in value] if isinstance(value, list) else value
 
 
 def build_meta_base(config: Any, class_name: str, dtype: str | None) -> PreTrainedModel:
