@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from registry.domain.adapter_config import AdapterConfig
 from registry.domain.base_model import BaseConfig
@@ -55,35 +54,43 @@ def assemble(
     findings: Findings,
 ) -> Assembly:
     """Take the pair apart. Names without a certain meaning are noted in `findings`."""
-    modules = {parse_key(spec.name, config.peft_type).module for spec in layout}
+    peft_type = config.peft_type
+    tensors = [FileTensor(spec, parse_key(spec.name, peft_type)) for spec in layout]
+    modules = {key.module for _, key in tensors}
     auto_class = choose_auto_class(config.task_type, base_config, modules)
     has_head = has_output_head(auto_class)
     view = view_base(base, base_config, auto_class, has_head=has_head, modules=modules)
     saved_root = make_saved_root(config)
-    naming = name_tensors(layout, config, view, saved_root, findings)
-    adapted = frozenset(
-        key.module
-        for _, key in naming.tensors
-        if (part := key.part) is _LORA_A or part is _LORA_B or part in LORA_PARTS
-    )
+    naming = name_tensors(tensors, config, view, saved_root, findings)
+    adapted: set[str] = set()
+    nested: set[str] = set()
+    others: list[FileTensor] = []
+    for tensor in naming.tensors:
+        key = tensor.key
+        part = key.part
+        if part is _LORA_A or part is _LORA_B or part in LORA_PARTS:
+            adapted.add(key.module)
+            if key.base_layers:
+                nested.add(key.module)
+        else:
+            others.append(tensor)
     pair = Pair(
         config=config,
         base=view,
         tensors=naming.tensors,
+        others=tuple(others),
         targets=make_target_rule(config, base_config.model_type, matched),
         rank=make_rank_rule(config),
         saved_root=saved_root,
-        adapted=adapted,
-        nested=frozenset(
-            key.module for _, key in naming.tensors if key.base_layers and key.part in LORA_PARTS
-        ),
+        adapted=frozenset(adapted),
+        nested=frozenset(nested),
     )
-    side_of = cache(view.side_of)
-    sided = [
-        (tensor, side)
-        for tensor in naming.tensors
-        if (side := side_of(tensor.key.module)) is not None
-    ]
+    sides = {
+        module: side
+        for module in adapted.union(key.module for _, key in others)
+        if (side := view.side_of(module)) is not None
+    }
+    sided = [(each, sides[each.key.module]) for each in naming.tensors if each.key.module in sides]
     return Assembly(
         pair=pair,
         naming=naming,
@@ -178,7 +185,7 @@ def _find_labels(pair: Pair) -> LabelRows | None:
         return None
     return find_label_rows(
         (tensor.spec.name, tensor.module, tensor.shape)
-        for tensor in pair.tensors
+        for tensor in pair.others
         if tensor.key.part is Part.SAVED and tensor.key.leaf == "weight"
         if pair.saved_root(tensor.module) is not None
     )

@@ -38,14 +38,17 @@ class NameIndex:
     """The names of a layout, by what is asked of them.
 
     `below` maps each module path (inner ones too) to the parameters under it, `matrices` each
-    module to its weight where that has two dimensions or more, `counts` each first segment to the
-    number of its parameters (buffers left out). `weights` holds the weights that the tree speaks
-    for, `conv1d` the modules that store theirs [in, out].
+    module to its weight where that has two dimensions or more, `ends` each last segment to the
+    paths of `below` that have it, `counts` each first segment to the number of its parameters
+    (buffers left out); `poolers` counts those below poolers. `weights` holds the weights that the
+    tree speaks for, `conv1d` the modules that store theirs [in, out].
     """
 
     below: Mapping[str, tuple[str, ...]]
     matrices: Mapping[str, Shape]
+    ends: Mapping[str, tuple[str, ...]]
     counts: Mapping[str, int]
+    poolers: int
     weights: Mapping[str, Shape]
     conv1d: frozenset[str]
 
@@ -66,10 +69,16 @@ def index_names(tree: ModuleTree) -> NameIndex:
             below.setdefault(path, []).append(name)
             path = path.rpartition(".")[0]
     known = {module: tree.weight_shape(module) for module in below}
+    ends: dict[str, list[str]] = {}
+    for path in below:
+        ends.setdefault(path.rpartition(".")[2], []).append(path)
+    pooled = (name for path in ends.get("pooler", ()) for name in below[path])
     return NameIndex(
         below={path: tuple(names) for path, names in below.items()},
         matrices=matrices,
+        ends={last: tuple(paths) for last, paths in ends.items()},
         counts=counts,
+        poolers=sum(prod(tree.parameters[name].shape) for name in pooled),
         weights={module: shape for module, shape in known.items() if shape is not None},
         conv1d=frozenset(m for m in matrices if tree.kind(m) is ModuleKind.CONV1D),
     )

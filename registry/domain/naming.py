@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from registry.domain.adapter_config import AdapterConfig
@@ -32,7 +32,7 @@ class Naming:
 
 
 def name_tensors(
-    layout: Layout,
+    tensors: Sequence[FileTensor],
     config: AdapterConfig,
     base: BaseView,
     saved_root: Callable[[str], str | None],
@@ -46,17 +46,18 @@ def name_tensors(
     The untrained original beside a saved module is dropped too: nothing reads it.
     """
     peft_type = config.peft_type
-    tensors: list[FileTensor] = []
-    doubtful: list[AdapterKey] = []
     weights = base.names.weights
-    for spec in layout:
-        key = parse_key(spec.name, peft_type)
-        tensors.append(FileTensor(spec, key))
+    doubtful = [
+        key
+        for spec, key in tensors
         # The common case is decided without another call.
-        matrix = key.part is _LORA_A or key.part is _LORA_B
-        plain = matrix and key.canonical == spec.name and key.module in weights
-        if not plain and not _is_certain(key, base):
-            doubtful.append(key)
+        if not (
+            (key.part is _LORA_A or key.part is _LORA_B)
+            and key.canonical == spec.name
+            and key.module in weights
+        )
+        and not _is_certain(key, base)
+    ]
     if not doubtful:
         return Naming(tuple(tensors), {}, ())
     adapted = {key.module for _, key in tensors if key.part in LORA_PARTS}
@@ -83,6 +84,7 @@ def name_tensors(
         # Beside a saved module that is renamed, the original stands under the same wrong prefix.
         beside = key.file_key.replace(_ORIGINAL, ".")
         twins_of[key.file_key] = targets.get(beside) or beside
+    layout = tuple(spec for spec, _ in tensors)
     return _settle(layout, peft_type, targets, twins_of, saved_root, findings)
 
 

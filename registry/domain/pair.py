@@ -47,7 +47,8 @@ class FileTensor(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """`tensors` are those that the plan keeps. `saved_root(module)` is the saved module that holds
+    """`tensors` are those that the plan keeps, `others` those of them that are no part of a LoRA
+    layer. `saved_root(module)` is the saved module that holds
     a path, None when it is in none; `rank(module)` the rank that PEFT gives it. `adapted` are the
     modules with tensors of LoRA, `nested` those of them where adapters wrap each other.
     """
@@ -55,6 +56,7 @@ class Pair:
     config: AdapterConfig
     base: BaseView
     tensors: tuple[FileTensor, ...]
+    others: tuple[FileTensor, ...]
     targets: TargetRule
     rank: Callable[[str], int | None]
     saved_root: Callable[[str], str | None]

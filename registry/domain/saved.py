@@ -130,7 +130,7 @@ def _judge_unknown(pair: Pair, tensor: FileTensor, findings: Findings) -> None:
 
 def check_saved_complete(pair: Pair, expected: Expected, findings: Findings) -> None:
     """Every parameter of every saved module that the base has must be in the file (KeyError)."""
-    own = [tensor for tensor in pair.tensors if tensor.key.part in (Part.SAVED, Part.BIAS)]
+    own = [tensor for tensor in pair.others if tensor.key.part in (Part.SAVED, Part.BIAS)]
     in_file = {tensor.parameter for tensor in own}
     in_file_roots = {pair.saved_root(tensor.module) for tensor in own}
     for name in saved_names(pair.config):
@@ -160,7 +160,9 @@ def _has_root(roots: Iterable[str | None], name: str) -> bool:
 
 def _roots_in_base(base: BaseView, name: str) -> list[str]:
     """Modules of the base whose path ends with the name; a tied head has no tensor of its own."""
-    roots = [path for path in base.names.below if path.endswith(name) and base.has(path)]
+    last = name.rpartition(".")[2]
+    ends = (paths for end, paths in base.names.ends.items() if end.endswith(last))
+    roots = [path for paths in ends for path in paths if path.endswith(name) and base.has(path)]
     outermost = [path for path in roots if not _within_another(path, roots)]
     head = base.output_head
     if head is not None and head.endswith(name) and head not in outermost:
@@ -184,7 +186,7 @@ def _report_missing(parameter: str, findings: Findings) -> None:
 def check_token_deltas(pair: Pair, findings: Findings) -> None:
     """`trainable_token_indices` and the file's deltas: both or neither, one row per index."""
     deltas = {
-        tensor.module: tensor for tensor in pair.tensors if tensor.key.part is Part.TOKEN_DELTA
+        tensor.module: tensor for tensor in pair.others if tensor.key.part is Part.TOKEN_DELTA
     }
     wanted = _indices_by_module(pair, deltas)
     for module, count in wanted.items():

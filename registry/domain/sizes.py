@@ -82,8 +82,8 @@ def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | No
         part = key.part
         if part is _LORA_A or part is _LORA_B or part in _OWNED:
             adapter += count
-            if (part is _LORA_A or part is _LORA_EMBEDDING_A) and spec.shape:
-                rank = max(rank, spec.shape[0])
+            if (part is _LORA_A or part is _LORA_EMBEDDING_A) and spec.shape[:1] > (rank,):
+                rank = spec.shape[0]
             continue
         if _is_saved(pair, tensor):
             adapter += count
@@ -150,12 +150,7 @@ def _count_base(pair: Pair, rows: int | None) -> int | None:
     left_out = frozenset() if base.tree.exact else _TASK_HEADS if base.has_head else _HEADS
     total = sum(count for root, count in base.names.counts.items() if root not in left_out)
     if not base.tree.exact and not _has_pooler(pair):
-        total -= sum(
-            prod(base.tree.parameters[name].shape)
-            for path, names in base.names.below.items()
-            if path.rpartition(".")[2] == "pooler"
-            for name in names
-        )
+        total -= base.names.poolers
     head = base.tree.parameters.get(f"{base.output_head}.weight")
     if head is not None and base.tied:
         total -= prod(head.shape)
@@ -170,7 +165,7 @@ def _has_pooler(pair: Pair) -> bool:
     nested one, such as roberta's) has a dense layer of its own."""
     task = pair.config.task_type
     if task == "SEQ_CLS":
-        return not any(tensor.module == "classifier.dense" for tensor in pair.tensors)
+        return not any(tensor.module == "classifier.dense" for tensor in pair.others)
     return task not in ("TOKEN_CLS", "QUESTION_ANS") and not pair.base.has_head
 
 
@@ -190,7 +185,7 @@ def _count_unlisted(pair: Pair, sides: Iterable[str]) -> int:
     known = pair.base.tree.parameters
     return sum(
         prod(tensor.shape)
-        for tensor in pair.tensors
+        for tensor in pair.others
         if tensor.key.part in (Part.SAVED, Part.BIAS)
         and tensor.parameter not in known
         and tensor.module not in sides

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 
 from registry.domain.adapter_config import AdapterConfig
 
@@ -96,7 +95,6 @@ def _list_rule(
         # layers_pattern holds regular expressions; what they select is not settled here.
         return TargetRule(lambda module: None, targets, False)
 
-    @cache
     def matches(module: str) -> bool:
         if module.rpartition(".")[2] not in endings:
             return False
@@ -143,8 +141,10 @@ def _make_exclusion(config: AdapterConfig) -> Callable[[str], bool] | _Unknown:
     inside = re.compile(rf"(?:^|\.)(?:{listed})(?:\.|$)").search if listed else None
 
     def excluded(module: str) -> bool:
-        if inside is not None and inside(module) is not None:
-            return True
+        for name in saved:
+            # Cheaper than the pattern, which then looks at the few that hold the text at all.
+            if name in module and inside is not None and inside(module) is not None:
+                return True
         return bool(names) and has_suffix(module, names)
 
     return excluded
