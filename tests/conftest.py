@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import URL, make_url
 
 from tests.data.bases import CORPUS
@@ -29,6 +30,10 @@ os.environ.update(
     # Otherwise transformers asks the Hub, in a thread, to convert every pickle it meets.
     DISABLE_SAFETENSORS_CONVERSION="1",
 )
+
+# A busy machine makes no test fail: time is measured by the bench alone.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 DEFAULT_POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 

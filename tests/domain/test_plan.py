@@ -233,7 +233,7 @@ def test_the_roberta_plan_drops_two_copies_and_declares_99_biases():
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_plan_does_not_depend_on_the_order_of_keys(order: random.Random):
     shapes = lora_shapes(["q_proj", "o_proj", "up_proj"], rows=40)
     shapes[f"{PREFIX}lm_head.original_module.weight"] = (40, 8)
@@ -260,7 +260,7 @@ ROWS = st.integers(1, 80)
 
 
 @given(base_in=ROWS, base_out=ROWS, file_in=st.none() | ROWS, file_out=st.none() | ROWS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_rows_lead_to_the_files_rows_or_to_a_named_code(base_in, base_out, file_in, file_out):
     shapes = lora_shapes()
     if file_in is not None:
@@ -313,7 +313,7 @@ SHAPE = st.lists(st.integers(0, 40), max_size=4).map(tuple)
     ),
     st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_names_or_shapes_make_the_planner_raise(shapes, config, exact):
     members = lora_config() | config
     if members.get("peft_type") != "LORA":

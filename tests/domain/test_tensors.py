@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 
@@ -390,7 +390,7 @@ def _nearly_sound_files(draw):
     return _file(text, position + draw(st.sampled_from([0, 0, 0, 1, -1])))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(_nearly_sound_files())
 def test_what_we_accept_the_official_reader_accepts_with_equal_shapes(file):
     data, size = file
