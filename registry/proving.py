@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from registry.db import proofs, records
@@ -19,6 +20,8 @@ from registry.domain.issues import CATALOGUE, Issue, Severity, make_issue, sorte
 from registry.domain.record import Evidence, Proof, Record, Status, decide_status
 from registry.domain.refs import CheckpointRef, Digest
 
+# A proof's environment holds this once it was retired.
+RETIRED_AT = "retired_at"
 # What a gate that failed says of the adapter.
 _GATE_CODES: Mapping[str, str] = {
     "landed": "tensors-missing",
@@ -33,10 +36,10 @@ def record_proof(record: Record, proof: Proof, *, accepted: Collection[str]) -> 
     """The record with one more proof of its plan, the newest first.
 
     `accepted` are the devices whose passed proof makes a record compatible. A failed gate makes it
-    incompatible whatever ran it.
+    incompatible whatever ran it. A proof of a retired environment is listed and changes nothing.
     """
     proven = replace(record, proofs=(proof, *record.proofs))
-    if record.plan is None:
+    if record.plan is None or RETIRED_AT in proof.environment:
         return proven
     issues = sorted_issues((*_without_proof_notes(record), *_notes(proof)))
     if proof.outcome == "error":
@@ -71,6 +74,7 @@ def save_proven(
     made = proofs.save_proof(session, proof, adapter=adapter, base=base, plan_digest=plan.digest)
     if not made:
         return False
+    proof = with_retirement(session.connection(), proof)
     found = records.pair_records(
         session.connection(), adapter.digest, adapter.subfolder, base.digest
     )
@@ -94,21 +98,19 @@ def retire_environment(
     for pair in lost:
         for stored in _records_of(session, pair):
             if stored.record.status is Status.COMPATIBLE:
-                stale = _without_environment(stored.record, digest, retired_at, reason)
+                # The evidence is kept: its proofs say since when they count no longer.
+                connection = session.connection()
+                listed = tuple(with_retirement(connection, each) for each in stored.record.proofs)
+                stale = replace(stored.record, status=Status.STALE, proofs=listed)
                 records.save_record(session, stale, scanned_at=retired_at)
     return lost
 
 
-def _without_environment(record: Record, digest: str, retired_at: datetime, reason: str) -> Record:
-    """Stale, with the earlier evidence kept: its proofs say since when they count no longer."""
-    note: Mapping[str, Any] = {"retired_at": retired_at.isoformat(), "retired_reason": reason}
-    listed = tuple(
-        replace(proof, environment={**proof.environment, **note})
-        if proofs.environment_digest(proof.environment) == digest
-        else proof
-        for proof in record.proofs
-    )
-    return replace(record, status=Status.STALE, proofs=listed)
+def with_retirement(connection: Connection, proof: Proof) -> Proof:
+    """The proof, which says so where its environment was retired."""
+    digest = proofs.environment_digest(proof.environment)
+    note = proofs.load_retired(connection).get(digest, {})
+    return replace(proof, environment={**proof.environment, **note})
 
 
 def _records_of(session: Session, pair: Pair) -> list[records.StoredRecord]:

@@ -39,12 +39,29 @@ def doctor(
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Rehearse all records; list disagreements.")
     ] = False,
+    environments: Annotated[
+        bool, typer.Option("--environments", help="List the versions that proofs were run with.")
+    ] = False,
+    retire_environment: Annotated[
+        str | None, typer.Option(metavar="ID", help="Let proofs with these versions count no more.")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why, for whoever reads the record.")
+    ] = "retired by the operator",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    """Look at settings, database, Hub, sandbox and packages."""
+    """Look at settings, database, Hub, sandbox and packages, or see to environments of proofs."""
     with answering(as_json=as_json):
         settings = load_settings()
-        if agreement:
+        if retire_environment is not None:
+            from registry.cli.environments import retire
+
+            code = retire(settings, retire_environment, reason, as_json=as_json)
+        elif environments:
+            from registry.cli.environments import list_environments
+
+            code = list_environments(settings, as_json=as_json)
+        elif agreement:
             from registry.cli.agreement import compare_all
 
             code = compare_all(settings, as_json=as_json)

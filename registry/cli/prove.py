@@ -89,7 +89,7 @@ def prove_here(
         record = rehearse(settings, database, scanned)
     if record.plan is None:
         return record
-    from registry.proving import record_proof, save_proven
+    from registry.proving import RETIRED_AT, record_proof, save_proven, with_retirement
     from registry.sandbox import find_isolation
     from workers.prove import Prover
 
@@ -104,7 +104,11 @@ def prove_here(
     with waiting("proving"):
         (proof,) = prover.prove([record.plan])
     accepted = settings.proof_devices
-    if proof.outcome == "passed" and proof.device.partition(" ")[0] not in accepted:
+    with database.reading() as connection:
+        told = with_retirement(connection, proof)
+    if RETIRED_AT in told.environment:
+        print_message("note", "These versions were retired: the proof is listed and counts not.")
+    elif proof.outcome == "passed" and proof.device.partition(" ")[0] not in accepted:
         print_message(
             "note",
             f"Passed on {proof.device}, which does not make it compatible here.",
@@ -114,7 +118,7 @@ def prove_here(
     database.write(
         lambda session: save_proven(session, record, proof, accepted=accepted, recorded_at=now)
     )
-    return record_proof(record, proof, accepted=accepted)
+    return record_proof(record, told, accepted=accepted)
 
 
 def prove_there(

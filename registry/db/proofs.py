@@ -132,6 +132,28 @@ def load_environments(connection: sa.Connection) -> list[Environment]:
     return [Environment(*row) for row in rows]
 
 
+def count_passed(connection: sa.Connection) -> dict[str, int]:
+    """Passed proofs by the digest of their environment."""
+    rows = connection.execute(
+        sa.select(ProofRow.environment_digest, sa.func.count())
+        .where(ProofRow.outcome == "passed")
+        .group_by(ProofRow.environment_digest)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def load_retired(connection: sa.Connection) -> dict[str, dict[str, str]]:
+    """What the proofs of each retired environment say: since when they count no longer, and why."""
+    return {
+        each.digest: {
+            "retired_at": each.retired_at.isoformat(),
+            "retired_reason": each.retired_reason or "",
+        }
+        for each in load_environments(connection)
+        if each.retired_at is not None
+    }
+
+
 def retire_environment(
     session: Session, digest: str, *, retired_at: datetime, reason: str
 ) -> list[Pair]:
