@@ -30,6 +30,7 @@ from registry.hub import Quota, Reader, open_reader
 from registry.hub.patterns import match_modules
 from registry.jobs import APPLICATION, APPLICATION_VERSION, PORTABLE, SCHEMA, Job, Jobs, Queue
 from registry.sandbox import Isolation, choose_isolation, find_isolation
+from registry.scanning import relax_collection
 from registry.watching import parse_scope
 from workers.liveness import Liveness, Pulse
 from workers.performing import Body, Performer
@@ -105,6 +106,7 @@ class Engine:
         _engine = self
         DBOS(config=self._config())
         _use_our_log()
+        relax_collection()
         DBOS.listen_queues([queue.value for queue in self._queues])
         DBOS.launch()
         _register_queues()

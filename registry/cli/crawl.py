@@ -76,9 +76,12 @@ async def _enqueue(
 async def _crawl(
     settings: Settings, database: Database, author: str | None, base: str | None, limit: int | None
 ) -> Counter[Status]:
+    from registry.scanning import relax_collection
+
     counts: Counter[Status] = Counter()
     failures = 0
     async with opened_reader(settings, database) as reader:
+        relax_collection()
         listed = _listed(reader, author, base, limit)
         scanner = scanner_for(settings, reader, database)
         with counted("crawling", limit) as count:

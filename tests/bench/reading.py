@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from registry.domain.facts import AdapterFacts
 from tests.bench.repositories import FIRST, PLAIN, WORDY
 
 Result = list[Any]
@@ -49,39 +50,42 @@ def scan_ours(url: str, database_url: str) -> tuple[float, list[Result]]:
     from registry.db.tokenizers import StoredTokenizers
     from registry.domain.refs import Reference
     from registry.hub import open_reader
-    from registry.scanning import Scanner
+    from registry.scanning import Scanner, relax_collection
 
     upgrade(database_url)
     database = open_database(database_url)
 
     async def scan_all() -> tuple[float, list[Result]]:
-        results = []
+        found = []
         async with open_reader(url, None, tokenizers=StoredTokenizers(database)) as reader:
             scanner = Scanner(reader, database)
             await scanner.scan(Reference(FIRST))
+            # As a crawl does it.
+            relax_collection()
             print(json.dumps("ready"), flush=True)
             sys.stdin.readline()
             started = time.perf_counter()
             async for scanned in scanner.scan_many([Reference(repo_id) for repo_id in PLAIN]):
-                adapter = scanned.adapter
-                assert adapter is not None
-                assert adapter.config is not None
-                assert adapter.weights is not None
-                assert adapter.weights.layout is not None
-                shapes = [(spec.name, list(spec.shape)) for spec in adapter.weights.layout]
-                results.append(
-                    [adapter.ref.repo_id, adapter.ref.commit_sha, adapter.config.r, sorted(shapes)]
-                )
+                found.append(scanned.adapter)
             seconds = time.perf_counter() - started
             print(json.dumps("scanned"), flush=True)
             sys.stdin.readline()
             async for _ in scanner.scan_many([Reference(repo_id) for repo_id in WORDY]):
                 pass
-        return seconds, results
+        return seconds, [_result_of(adapter) for adapter in found]
 
-    found = asyncio.run(scan_all())
+    answer = asyncio.run(scan_all())
     database.close()
-    return found
+    return answer
+
+
+def _result_of(adapter: AdapterFacts | None) -> Result:
+    assert adapter is not None
+    assert adapter.config is not None
+    assert adapter.weights is not None
+    assert adapter.weights.layout is not None
+    shapes = sorted((spec.name, list(spec.shape)) for spec in adapter.weights.layout)
+    return [adapter.ref.repo_id, adapter.ref.commit_sha, adapter.config.r, shapes]
 
 
 def main() -> None:
