@@ -77,6 +77,21 @@ def test_a_warm_child_keeps_what_it_imported(isolation: Isolation) -> None:
         assert json.loads(child.ask(b"result = kept")) == 5
 
 
+def test_the_peak_is_that_of_the_program_behind_the_wall(isolation: Isolation) -> None:
+    with WarmChild(PROGRAM, LIMITS, isolation=isolation) as child:
+        assert child.usage() is None
+        child.ask(b"result = 1")
+        before = child.usage()
+        child.ask(b"result = len(bytes(bytearray(b'x') * (80 << 20)))")
+        after = child.usage()
+        assert before is not None
+        assert after is not None
+        assert before.peak_bytes < 60 << 20
+        assert 80 << 20 < after.peak_bytes < 250 << 20
+        assert after.memory_bytes < after.peak_bytes - (60 << 20)
+    assert child.usage() is None
+
+
 def test_a_child_that_dies_costs_one_answer(isolation: Isolation) -> None:
     with WarmChild(PROGRAM, LIMITS, isolation=isolation) as child:
         with pytest.raises(ChildFailed, match="exit code 3"):

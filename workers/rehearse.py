@@ -16,7 +16,7 @@ from registry.domain.keys import parse_key
 from registry.domain.steps import LoadBase, Plan
 from registry.domain.tensors import Layout, TensorSpec
 from registry.errors import ChildFailed, InvalidRequest
-from registry.sandbox import Isolation, Limits, WarmChild
+from registry.sandbox import Isolation, Limits, Usage, WarmChild
 
 _MODULE = "workers.child.rehearse"
 # A 70B shape takes two seconds; a hostile config could take any time.
@@ -108,6 +108,10 @@ class Rehearser:
                 failure=error.message,
             )
         return read_answer(answer, str(question["auto_class"]))
+
+    def usage(self) -> Usage | None:
+        """What the child has and had of the machine; None when none is alive."""
+        return self._child.usage()
 
     def close(self) -> None:
         self._child.close()

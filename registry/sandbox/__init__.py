@@ -10,10 +10,12 @@ deadline. Linux only: elsewhere no isolation is found.
 
 from registry.sandbox.child import WarmChild, run_child
 from registry.sandbox.launch import Isolation, Limits, choose_isolation, find_isolation
+from registry.sandbox.usage import Usage
 
 __all__ = [
     "Isolation",
     "Limits",
+    "Usage",
     "WarmChild",
     "choose_isolation",
     "find_isolation",

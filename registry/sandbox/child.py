@@ -20,7 +20,7 @@ from typing import IO, Self
 from registry.domain.refs import shown
 from registry.errors import ChildFailed, ChildOutOfMemory, ChildTimedOut
 from registry.sandbox.launch import Isolation, Limits, prepare_launch
-from registry.sandbox.usage import measure_tree
+from registry.sandbox.usage import Usage, measure_tree
 
 # The frames of workers/child/protocol.py, which is not imported: it belongs to the other side.
 _HEAD_BYTES = 9
@@ -105,6 +105,10 @@ class WarmChild:
             finally:
                 if not child.alive:
                     self._end()
+
+    def usage(self) -> Usage | None:
+        """What the child has and had of the machine; None when none is alive."""
+        return None if self._child is None else self._child.usage()
 
     def close(self) -> None:
         with self._turn:
@@ -296,8 +300,11 @@ class _Child:
         received.clear()
         return kind, body
 
+    def usage(self) -> Usage:
+        return measure_tree(self._process.pid)
+
     def _check_usage(self) -> None:
-        usage = measure_tree(self._process.pid)
+        usage = self.usage()
         if usage.memory_bytes > self._limits.memory_bytes:
             raise self._out_of_memory()
         if usage.tasks > self._limits.processes + _OWN_PROCESSES:

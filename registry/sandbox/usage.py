@@ -10,15 +10,21 @@ _KIBIBYTE = 1024
 
 @dataclass(frozen=True)
 class Usage:
-    """`memory_bytes`: resident pages that cannot be dropped (private and shared, not of files)."""
+    """`memory_bytes`: resident pages that cannot be dropped (private and shared, not of files).
+
+    `peak_bytes`: all resident pages, those of files included, that the largest of the processes
+    has had at once in its life. What a parent is told of its children (RUSAGE_CHILDREN) is no
+    substitute: bubblewrap does not wait for a program that is killed with it.
+    """
 
     memory_bytes: int
     tasks: int
+    peak_bytes: int
 
 
 def measure_tree(pid: int) -> Usage:
     """Sum over the process and its descendants; those that have just died count nothing."""
-    memory, tasks, open_pids = 0, 0, [pid]
+    memory, tasks, peak, open_pids = 0, 0, 0, [pid]
     while open_pids:
         folder = Path("/proc", str(open_pids.pop()))
         try:
@@ -29,7 +35,8 @@ def measure_tree(pid: int) -> Usage:
             continue
         memory += _KIBIBYTE * (fields.get("RssAnon", 0) + fields.get("RssShmem", 0))
         tasks += fields.get("Threads", 0)
-    return Usage(memory, tasks)
+        peak = max(peak, _KIBIBYTE * fields.get("VmHWM", 0))
+    return Usage(memory, tasks, peak)
 
 
 def _read_status(folder: Path) -> dict[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ RUNS = 5
 
 
 def run() -> list[Figure]:
-    """In a process of its own, so that the largest child it waited for is the rehearsal's."""
+    """In a process of its own: what the bench has imported is no part of it."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.rehearsing"],
         cwd=ROOT,
@@ -55,8 +54,9 @@ def main() -> None:
         large = _facts(base, lora_adapter(base, lora))
         seven = _measure(rehearser, *canonical)
         seventy = _measure(rehearser, *large)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    print(json.dumps({"seven": seven, "seventy": seventy, "peak": peak}))
+        usage = rehearser.usage()
+    assert usage is not None
+    print(json.dumps({"seven": seven, "seventy": seventy, "peak": usage.peak_bytes}))
 
 
 def _facts(base: Base, adapter: Files) -> tuple[AdapterFacts, BaseFacts, Plan]:
