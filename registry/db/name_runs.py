@@ -15,8 +15,9 @@ from operator import attrgetter
 from registry.domain.tensors import Layout, Shape, TensorSpec
 
 # A whole segment, without leading zeros: only such a number is read back as it was written.
-_NUMBER = re.compile(r"(?:(?<=\.)|^)(0|[1-9][0-9]{0,8})(?=\.|$)")
-_PLACE = "*"
+# It is searched for from dot to dot, so a name is given one in front.
+_NUMBER = re.compile(r"\.(0|[1-9][0-9]{0,8})(?=\.|$)")
+_DOT, _PLACE = ".", "*"
 
 # Inclusive ranges of numbers, [[first, last], …]: what one `*` stands for.
 Ranges = list[list[int]]
@@ -42,9 +43,9 @@ def fold(layout: Layout) -> list[NameRun]:
         name = tensor.name
         numbers: tuple[int, ...] = ()
         if _PLACE not in name:
-            pieces = _NUMBER.split(name)
+            pieces = _NUMBER.split(_DOT + name)
             numbers = tuple(map(int, pieces[1::2]))
-            name = _PLACE.join(pieces[::2])
+            name = (_DOT + _PLACE).join(pieces[::2])[len(_DOT) :]
         runs.setdefault((name, bool(numbers), tensor.dtype, tensor.shape), []).append(numbers)
     return [
         NameRun(name, _blocks(sorted(set(numbers))) if numbered else None, dtype, shape)
