@@ -102,9 +102,13 @@ class _SecretFiles(PydanticBaseSettingsSource):
             raise SettingInvalid(f"Both {variable} and {variable}_FILE are set.")
         try:
             # Editors and `echo` end files with a line break; no secret does.
-            return Path(path).read_text("utf-8").rstrip("\r\n"), field_name, False
+            text = Path(path).read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingInvalid(f"{variable}_FILE names a file that cannot be read.") from error
+        if not text and field_name != "database_url":
+            # As an empty variable: a secret of no characters would let everybody in.
+            return None, field_name, False
+        return text, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values: dict[str, Any] = {}

@@ -77,6 +77,18 @@ def test_every_secret_can_come_from_a_file(monkeypatch, tmp_path, field):
     assert (value.get_secret_value() if isinstance(value, SecretStr) else value) == "a secret"
 
 
+@pytest.mark.parametrize("field", sorted(SECRETS))
+def test_an_empty_file_is_no_secret_and_no_database(monkeypatch, tmp_path, field):
+    """The Hub's webhook would else be open to whoever sends no secret."""
+    (tmp_path / "secret").write_text("\n")
+    monkeypatch.setenv(f"{variable_of(field)}_FILE", str(tmp_path / "secret"))
+    if field == "database_url":
+        with pytest.raises(SettingInvalid, match="LOADPLAN_DATABASE_URL"):
+            load_settings()
+    else:
+        assert getattr(load_settings(), field) is None
+
+
 def test_secrets_are_the_secret_fields_and_the_database_url():
     secret = {
         name
