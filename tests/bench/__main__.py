@@ -6,7 +6,9 @@ python -m tests.bench [small] [scanning] [webhook] [rehearsing] [proving] [brows
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import warnings
 
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +29,15 @@ def show(part: str, figures: list[Figure]) -> bool:
     return all(figure.met is not False for figure in figures)
 
 
+def only_figures() -> None:
+    """Progress bars and what libraries deprecate among themselves are no figures. Children inherit
+    the environment."""
+    os.environ["TQDM_DISABLE"] = os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
 def main() -> int:
+    only_figures()
     parts = sys.argv[1:] or list(PARTS)
     unknown = [part for part in parts if part not in PARTS]
     if unknown:

@@ -7,6 +7,7 @@ LOADPLAN_TEST_RECORDS makes the registry smaller.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import statistics
@@ -23,6 +24,7 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from registry import logs
 from registry.config import Settings
 from tests.bench.figures import Figure
 from tests.bench.many import BASES, WORDS, generate, name_of
@@ -125,6 +127,8 @@ def _search(chance: random.Random) -> str:
 @contextmanager
 def _client(url: str) -> Iterator[TestClient]:
     app = create_app(Settings(database_url=url))
+    # A line for each request would hide the figures.
+    logs.configure(logging.WARNING)
     # A reader's quota is not what is measured.
     app.state.quotas.spend = lambda caller, address: {}
     with TestClient(app) as client:
