@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import random
@@ -35,18 +36,25 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.chaos.worker", "api.app", "uvicorn"])
 
 
+# What a worker that was stopped may still do, before the next harm gets its place.
+_AFTERLIFE = 5.0
+
+
 class Crew:
-    """Keeps so many workers alive, gives each new one the next harm, wakes the stopped ones."""
+    """Keeps so many workers alive, gives each new one the next harm, wakes the stopped ones and
+    lets them work for a while."""
 
     def __init__(
         self, spec: Spec, harms: Iterable[Harm], *, size: int = 2, sleep: float = 4.0
     ) -> None:
         self._spec = spec
         self._harms = list(harms)
+        self._held: dict[int | None, Harm] = {}
         self._size = size
         self._sleep = sleep
         self._processes: list[multiprocessing.process.BaseProcess] = []
         self._asleep: dict[int, float] = {}
+        self._woken: dict[int, float] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self.killed = self.continued = 0
@@ -72,25 +80,31 @@ class Crew:
         return len(self._asleep)
 
     @property
-    def harms_left(self) -> int:
-        return len(self._harms)
+    def unmet(self) -> list[Harm]:
+        """Harms that no worker has come to yet."""
+        return [*self._held.values(), *self._harms]
 
     def _keep(self) -> None:
         while not self._ended.wait(0.1):
             self._bury()
             self._wake()
+            self._dismiss()
             awake = len(self._processes) - len(self._asleep)
             for _ in range(self._size - awake):
                 harm = self._harms.pop(0) if self._harms else None
                 process = CONTEXT.Process(target=work, args=(replace(self._spec, harm=harm),))
                 process.start()
+                if harm is not None:
+                    self._held[process.pid] = harm
                 self._processes.append(process)
 
     def _bury(self) -> None:
         for process in [each for each in self._processes if not each.is_alive()]:
             self._processes.remove(process)
             self._asleep.pop(process.pid, None)
-            self.killed += 1
+            self._held.pop(process.pid, None)
+            # One that was stopped goes when it is told to, and was not killed.
+            self.killed += self._woken.pop(process.pid, None) is None
 
     def _wake(self) -> None:
         now = time.monotonic()
@@ -101,7 +115,16 @@ class Crew:
             if now - since > self._sleep:
                 os.kill(pid, signal.SIGCONT)
                 del self._asleep[pid]
+                self._held.pop(pid, None)
+                self._woken[pid] = now
                 self.continued += 1
+
+    def _dismiss(self) -> None:
+        if not self._harms:
+            return
+        for process in self._processes:
+            if time.monotonic() - self._woken.get(process.pid, math.inf) > _AFTERLIFE:
+                process.terminate()
 
 
 class Api:
@@ -181,21 +204,26 @@ def ask(url: str, token: str, path: str, body: dict[str, str], key: str) -> str:
 
 
 def ask_scans(
-    url: str, token: str, count: int, asked: Asked, *, pause: float = 0.0, turn: int = 0
+    url: str, token: str, numbers: Iterable[int], asked: Asked, *, pause: float = 0.0, turn: int = 0
 ) -> None:
-    """Each `turn` asks anew for the same adapters, whose earlier scans are over."""
-    for number in range(count):
+    """Each `turn` asks anew for the same adapters, whose earlier scans are over: content that is
+    known is not rehearsed again."""
+    for number in numbers:
         time.sleep(pause)
         body = {"repo_id": name_of(number)}
         key = f"scan-{turn}-{number}"
         asked.scans[key] = ask(url, token, "/v1/scans", body, key)
 
 
-def ask_proofs(url: str, token: str, count: int, asked: Asked, *, pause: float = 0.0) -> None:
-    for number in range(count):
+def ask_proofs(
+    url: str, token: str, numbers: Iterable[int], asked: Asked, *, pause: float = 0.0, turn: int = 0
+) -> None:
+    """Each `turn` proves anew."""
+    for number in numbers:
         time.sleep(pause)
         body = {"repo_id": name_of(number)}
-        asked.proofs[name_of(number)] = ask(url, token, "/v1/proofs", body, f"prove-{number}")
+        key = f"prove-{turn}-{number}"
+        asked.proofs[key] = ask(url, token, "/v1/proofs", body, key)
 
 
 def await_over(database: Database, ids: list[str], seconds: float) -> list[operations.Operation]:

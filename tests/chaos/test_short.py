@@ -46,7 +46,7 @@ def spec(engine_url, many_hub, tmp_path):
     return Spec(engine_url, many_hub.url, str(tmp_path))
 
 
-# How often a crew that was killed too seldom is given the same work anew.
+# How often a crew that was killed too seldom is given as much to do.
 MOST_TURNS = 6
 
 
@@ -62,15 +62,15 @@ def test_whatever_is_killed_each_acknowledged_request_ends_once(spec):
     with harness.opened(spec.url) as (database, _):
         token = harness.make_bearer(database)
         with Api(spec, API_KILLS) as api, Crew(spec, [*KILLS, *STOPS]) as crew:
-            harness.ask_scans(api.url, token, JOBS, asked)
+            harness.ask_scans(api.url, token, range(JOBS), asked)
             harness.await_over(database, asked.ids, 60)
-            harness.ask_proofs(api.url, token, JOBS, asked)
+            harness.ask_proofs(api.url, token, range(JOBS), asked)
             harness.await_over(database, asked.ids, 60)
             for turn in range(1, MOST_TURNS):
                 # A worker that gets no job at its point of death lives on; then there is more.
                 if crew.killed >= 3:
                     break
-                harness.ask_scans(api.url, token, JOBS, asked, turn=turn)
+                harness.ask_scans(api.url, token, range(JOBS * turn, JOBS * (turn + 1)), asked)
                 harness.await_over(database, asked.ids, 60)
         states = harness.check_once(database, asked)
     assert states["succeeded"] >= len(asked.ids) - 2, states
@@ -145,7 +145,7 @@ def test_work_goes_on_after_the_database_was_stopped_hard(many_hub, tmp_path):
         with harness.opened(cluster.url) as (database, _):
             token = harness.make_bearer(database)
             with Api(spec, []) as api, Crew(spec, []):
-                harness.ask_scans(api.url, token, JOBS, asked)
+                harness.ask_scans(api.url, token, range(JOBS), asked)
                 cluster.stop_hard()
                 time.sleep(1.5)
                 cluster.start()
