@@ -1,6 +1,6 @@
 """Runs the parts that are named, or all, and prints their figures.
 
-python -m tests.bench [small] [scanning] [webhook] [rehearsing] [proving] [browse] …
+python -m tests.bench [small] [scanning] [fleet] [webhook] [rehearsing] [proving] [browse] …
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tests.bench.figures import Figure
 
-PARTS = ("small", "scanning", "webhook", "rehearsing", "proving", "browse")
+PARTS = ("small", "scanning", "fleet", "webhook", "rehearsing", "proving", "browse")
 
 
 def show(part: str, figures: list[Figure]) -> bool:

@@ -40,7 +40,7 @@ _DEFAULT_POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 
 def run() -> list[Figure]:
     figures: list[Figure] = []
-    for dialect, databases in (("SQLite", _sqlite), ("PostgreSQL", _postgres)):
+    for dialect, databases in (("SQLite", _sqlite), ("PostgreSQL", new_postgres)):
         with databases() as urls:
             if urls is None:
                 figures.append(Figure(f"{dialect}: no server", "not measured"))
@@ -142,7 +142,7 @@ def _sqlite() -> Iterator[tuple[str, str] | None]:
 
 
 @contextmanager
-def _postgres() -> Iterator[tuple[str, str] | None]:
+def new_postgres() -> Iterator[tuple[str, str] | None]:
     server = sa.make_url(os.environ.get("TEST_POSTGRES_URL", _DEFAULT_POSTGRES))
     names = [f"loadplan_bench_{uuid.uuid4().hex[:12]}" for _ in range(2)]
     try:
