@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -9,7 +10,12 @@ from math import prod
 
 from registry.domain.base_model import BaseConfig, part_types
 from registry.domain.facts import BaseFacts
-from registry.domain.library_tables import CONVERTED_MODEL_TYPES, OWN_PARTS_MODEL_TYPES
+from registry.domain.library_tables import (
+    CONVERTED_MODEL_TYPES,
+    OWN_PARTS_MODEL_TYPES,
+    RENAMED_AGAIN,
+    SHARED_EMBEDDING_MODEL_TYPES,
+)
 from registry.domain.model_defaults import RENAMED_MODEL_TYPES
 from registry.domain.modules import ModuleKind, ModuleTree, build_module_tree
 from registry.domain.steps import Side
@@ -21,6 +27,7 @@ _MASKS = (".attn.bias", ".attention.bias")
 _EMBEDDING_NAMES = frozenset({"embed_tokens", "shared", "word_embeddings"})
 # PEFT translates names of the first kind, transformers those of the second; files of the third
 # name other modules than the model has.
+_SHARING = SHARED_EMBEDDING_MODEL_TYPES
 _TRANSLATED = CONVERTED_MODEL_TYPES | RENAMED_MODEL_TYPES | OWN_PARTS_MODEL_TYPES
 # Output heads of language models; classes of other tasks leave them out.
 _LANGUAGE_HEADS = frozenset({"lm_head", "embed_out"})
@@ -146,8 +153,27 @@ class BaseView:
             shape = self.tree.weight_shape(module)
         if shape is None and self.tied and module == self.output_head:
             # Files leave a tied head out: it is the input embedding's own matrix.
-            return self.tree.weight_shape(self.input_embedding or module)
-        return shape
+            shape = self.tree.weight_shape(self.input_embedding or module)
+        return self._stored_table(module) if shape is None else shape
+
+    def _stored_table(self, module: str) -> Shape | None:
+        """The shape of a side of the vocabulary in the base's files, whatever it is called there:
+        no conversion of the library changes it."""
+        tree = self.tree
+        if module == self.input_embedding and tree.embedding_rows is not None:
+            stored = tree.stored_embedding
+        elif module == self.output_head and tree.output_rows is not None:
+            stored = tree.stored_head
+        else:
+            return None
+        spec = tree.parameters.get(f"{stored}.weight")
+        return None if spec is None or self.config.quantization is not None else spec.shape
+
+    @property
+    def renamed_again(self) -> re.Pattern[str] | None:
+        """Matches paths of modules whose own names PEFT changes while it loads LoRA for them."""
+        pattern = RENAMED_AGAIN.get(self.config.model_type or "")
+        return None if pattern is None else re.compile(pattern)
 
     def is_conv1d(self, module: str) -> bool:
         """True when the module's weight is stored [in, out]."""
@@ -168,7 +194,9 @@ class BaseView:
             return "output"
         if module == self.input_embedding:
             return "input"
-        if self.config.is_encoder_decoder and module.rpartition(".")[2] in _EMBEDDING_NAMES:
+        # A decoder that stands alone is configured as no encoder-decoder, and shares all the same.
+        shares = self.config.is_encoder_decoder or self.config.model_type in _SHARING
+        if shares and module.rpartition(".")[2] in _EMBEDDING_NAMES:
             return "input"
         return None
 

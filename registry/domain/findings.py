@@ -43,13 +43,18 @@ class Finding:
 
 @dataclass
 class Findings:
-    """Collected while the rules run; `issues()` says each code once, with its first tensor."""
+    """Collected while the rules run; `issues()` says each code once, with its first tensor.
+
+    `naive_may_raise` is True with a saved module whose shape in the base is not known: a plain load
+    stops there when it is another, whatever else would go wrong in silence.
+    """
 
     by_code: dict[tuple[str, Severity | None], list[Finding]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     overwritten: set[str] = field(default_factory=set)
     unspoken: set[str] = field(default_factory=set)
     naive_unknown: bool = False
+    naive_may_raise: bool = False
 
     def add(
         self,

@@ -61,7 +61,7 @@ def forecast_load(
     if by_kind[FaultKind.MISMATCH]:
         return NaiveLoad("raises", _mismatches(by_kind[FaultKind.MISMATCH], names))
     if by_kind[FaultKind.SILENT] or wrong:
-        return NaiveLoad("loads-wrong")
+        return NaiveLoad("unknown" if findings.naive_may_raise else "loads-wrong")
     if findings.naive_unknown or findings.unspoken:
         return NaiveLoad("unknown")
     return NaiveLoad("loads")

@@ -86,6 +86,18 @@ def _check_module(
         findings.unspoken.update(tensor.spec.name for tensor in parts.values())
         findings.naive_unknown = True
         return
+    renamed = pair.base.renamed_again if pair.config.peft_type == "LORA" else None
+    if renamed is not None and renamed.search(module):
+        for tensor in parts.values():
+            findings.add(
+                "tensors-unexpected",
+                tensor.spec.name,
+                "is renamed by the library while PEFT loads it, though its name is the module's "
+                "own, and then finds no place.",
+                tensor.shape,
+            )
+            findings.silent(tensor.spec.name)
+        return
     has = pair.base.has(module)
     if has is False:
         for tensor in parts.values():

@@ -40,6 +40,28 @@ CONVERTED_MODEL_TYPES = _names(
     """
 )
 
+# Modules whose own names the library's conversion changes while PEFT loads LoRA for them: the file
+# that PEFT itself saved finds no place there. A pattern of module paths for each type.
+RENAMED_AGAIN: dict[str, str] = {
+    "inkling2": r"sconv\.weight_proj$|^(model\.)?vision_tower\.embeddings\.position_embedding$",
+    "inkling2_text": r"sconv\.weight_proj$",
+    "laguna": r"\.mlp\.shared_experts\.",
+    "maskformer": r"\.blocks\.\d+\.(attention|intermediate|output)\.",
+    "mistral_large4": r"\.mlp\.(gate$|shared_experts\.)",
+    "mistral_large4_text": r"\.mlp\.(gate$|shared_experts\.)",
+    "pi0": r"^embed_action_time\.",
+    "tipsv2": r"^text_model\.embeddings\.token_embedding$",
+    "unlimited_ocr": r"^(model\.)?language_model\.",
+}
+
+# Encoder-decoders whose input embedding is `shared`, whichever of its uses the files name.
+SHARED_EMBEDDING_MODEL_TYPES = _names(
+    """
+    bart bigbird_pegasus blenderbot blenderbot-small led longt5 m2m_100 mbart mt5 mvp nllb-moe
+    pegasus pegasus_x plbart prophetnet switch_transformers t5 udop umt5
+    """
+)
+
 # Classifiers whose head is neither `score` nor `classifier`: PEFT does not save it unasked.
 OTHER_HEAD_MODEL_TYPES = _names(
     "bart bigbird_pegasus flaubert mbart mt5 mvp perceiver plbart t5 umt5 xlm xlnet"

@@ -65,6 +65,8 @@ def make_plain_check(
     config, weights, conv1d = pair.config, pair.base.names.weights, pair.base.names.conv1d
     if config.peft_type != "LORA" or config.use_dora or config.lora_bias or pair.wraps_parameters:
         return None
+    if pair.base.renamed_again is not None:
+        return None
     changing, rank_of, matches, nested = (
         expected.changing,
         pair.rank,

@@ -15,7 +15,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from registry.domain.base_model import BaseConfig, auto_classes
-from registry.domain.library_tables import CONV1D_MODEL_TYPES, TIED_HEADS
+from registry.domain.library_tables import (
+    CONV1D_MODEL_TYPES,
+    SHARED_EMBEDDING_MODEL_TYPES,
+    TIED_HEADS,
+)
 from registry.domain.model_defaults import RENAMED_MODEL_TYPES
 from registry.domain.model_types import AUTO_CLASSES, BASE_PREFIXES
 from registry.domain.tensors import Layout, Shape, TensorSpec
@@ -144,13 +148,6 @@ _OUTPUT_HEADS = (
 )
 _CAUSAL = "AutoModelForCausalLM"
 _CLASSES_WITH_HEAD = frozenset(AUTO_CLASSES[letter] for letter in "CEIMP")
-# Encoder-decoders whose input embedding is `shared`, whichever of its uses the files name.
-_SHARED_EMBEDDING_TYPES = frozenset(
-    """
-    bart bigbird_pegasus blenderbot blenderbot-small led longt5 m2m_100 mbart mt5 mvp nllb-moe
-    pegasus pegasus_x plbart prophetnet switch_transformers t5 udop umt5
-    """.split()  # noqa: SIM905
-)
 _EXPERTS = frozenset({"experts", "block_sparse_moe", "shared_experts", "router"})
 # The layers that are transformers' Conv1D, in the types that have it.
 _CONV1D_NAMES = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
@@ -289,7 +286,7 @@ def _find_embedding(config: BaseConfig, parameters: Mapping[str, TensorSpec]) ->
         last = path.rpartition(".")[2]
         if leaf != "weight" or last not in _EMBEDDINGS or len(spec.shape) != 2:
             continue
-        shared = config.model_type in _SHARED_EMBEDDING_TYPES and last == "shared"
+        shared = config.model_type in SHARED_EMBEDDING_MODEL_TYPES and last == "shared"
         fits = spec.shape[0] == config.vocab_size
         found.append((not shared, not fits, _EMBEDDINGS.index(last), path.count("."), path))
     if not found:
@@ -299,7 +296,7 @@ def _find_embedding(config: BaseConfig, parameters: Mapping[str, TensorSpec]) ->
 
 def _embedding_path(model_type: str | None, stored: str | None, auto_class: str) -> str | None:
     """The module that transformers calls the input embedding; files may name one of its uses."""
-    if stored is None or model_type not in _SHARED_EMBEDDING_TYPES:
+    if stored is None or model_type not in SHARED_EMBEDDING_MODEL_TYPES:
         return stored
     if auto_class == _CAUSAL:
         # The decoder alone is built.

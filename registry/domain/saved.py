@@ -62,7 +62,7 @@ def _check_saved(
         # A classifier is built afresh for the task; only a rehearsal sees its other layers.
         if not _built_for_task(pair, module):
             findings.unspoken.add(tensor.spec.name)
-            findings.naive_unknown = True
+            findings.naive_unknown = findings.naive_may_raise = True
     elif naive != tensor.shape:
         findings.fault(FaultKind.MISMATCH, key, module, tensor.shape, naive)
 

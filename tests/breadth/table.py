@@ -46,9 +46,20 @@ EXPLANATIONS = (
         "rehearsal quotes it.",
     ),
     (
+        r"no-plan tensors-unexpected .*(missing|size mismatch)",
+        "PEFT saves names that it does not take back: while the adapter is loaded, transformers "
+        "renames modules whose names are right already. PEFT only warns. The fault is the "
+        "libraries'; the rules know these modules, and the adapter is `incompatible` with these "
+        "versions.",
+    ),
+    (
+        r"no-plan resize-incomplete .*the resize leaves behind",
+        "A resize of the vocabulary leaves a part of this model with the old one. PEFT would load "
+        "the adapter; what the model then computes mixes two vocabularies, so it is `unsupported`.",
+    ),
+    (
         r"no-plan",
-        "The static rules refuse, and the plain load fails as well: without a plan there is no "
-        "load to try.",
+        "The static rules refuse, and the load as it was trained fails as well.",
     ),
     (
         r"unknown",
@@ -78,7 +89,7 @@ tables saved: only the plan's own resize lets those load.
 
 - `landed`: along the plan every tensor found its place and nothing else was touched.
 - `faults`, `raises`, `unknown`: how the load along the plan ended otherwise.
-- `no-plan`: the static rules refuse; the plain load tells whether they are right.
+- `no-plan`: the static rules refuse; the load as it was trained tells whether they are right.
 - `not-built`, `not-adapted`: there is nothing to rehearse.
 - *plain load* is what `PeftModel.from_pretrained` does alone. Classifiers with another number of
   labels than the default raise there.
@@ -97,7 +108,7 @@ def summarize(answers: Sequence[Document]) -> str:
 
 def explain(document: Document) -> str:
     """Why it did not land."""
-    words = f"{document['outcome']} {document['reason']}"
+    words = " ".join((document["outcome"], *document.get("codes", ()), document["reason"]))
     return next(text for pattern, text in EXPLANATIONS if re.match(pattern, words))
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from registry.domain.facts import AdapterFacts, BaseFacts
+from registry.domain.record import Record
+from registry.planning import plan_pair
 from tests.breadth.model_types import FAMILIES, SLICE, list_types
 from tests.breadth.running import Document, run_trials
 from tests.breadth.table import explain, render, summarize
 
 pytest.importorskip("peft", reason="needs the runner extra")
+trial = pytest.importorskip("tests.breadth.trial", reason="needs the runner extra")
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +31,19 @@ def test_what_peft_saves_lands_and_the_rules_agree(
     assert answer["outcome"] == "landed", answer
     assert answer["disagreements"] == []
     assert answer["tensors"] > 0
+
+
+@pytest.mark.parametrize(("model_type", "found"), [("llama", 1), ("laguna", 0)])
+def test_a_refusal_of_what_loads_as_it_was_trained_is_a_disagreement(
+    model_type: str, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(adapter: AdapterFacts, base: BaseFacts) -> Record:
+        return replace(plan_pair(adapter, base), plan=None, issues=(), naive_load=None)
+
+    monkeypatch.setattr(trial, "plan_pair", refuse)
+    tried = trial.try_type("causal", model_type)
+    assert tried.outcome == "no-plan"
+    assert len(tried.disagreements) == found, tried
 
 
 def test_a_type_that_cannot_be_built_is_an_outcome_with_its_reason(
@@ -52,7 +71,8 @@ def test_the_page_names_every_outcome_and_explains_what_did_not_land() -> None:
     bad = {
         "family": "causal",
         "model_type": "bad",
-        "outcome": "faults",
+        "outcome": "no-plan",
+        "codes": ["tensors-unexpected"],
         "reason": "missing: a|b",
         "disagreements": ["from the file: static a plan, rehearsed 1 missing"],
     }
@@ -61,4 +81,4 @@ def test_the_page_names_every_outcome_and_explains_what_did_not_land() -> None:
     assert explain(bad) in page
     assert "missing: a\\|b" in page
     assert "- causal `bad`, from the file" in page
-    assert summarize([good, bad]) == "2 trials: 1 landed, 1 faults; 1 disagreements"
+    assert summarize([good, bad]) == "2 trials: 1 landed, 1 no-plan; 1 disagreements"

@@ -22,6 +22,14 @@ from transformers.modeling_utils import remove_tied_weights_from_state_dict
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.plan import compute_plan
 from registry.domain.record import Record
+from registry.domain.steps import (
+    LoadAdapter,
+    LoadBase,
+    Plan,
+    ResizeEmbeddings,
+    Step,
+    compute_plan_digest,
+)
 from registry.domain.tensors import Layout, TensorSpec
 from registry.loading.base import SIDES, resize_rows, rows_of, table_of
 from registry.planning import find_disagreement, plan_pair
@@ -29,7 +37,7 @@ from tests.breadth.model_types import FAMILIES, Family, published_class
 from tests.domain.recorded import make_adapter, make_base
 from workers.child.meta_base import SPELLINGS, CannotBuild, build_meta_base, read_config
 from workers.child.rehearse import answer
-from workers.rehearse import Rehearsal, make_question, read_answer
+from workers.rehearse import Rehearsal, RehearsalRun, make_question, read_answer
 
 LABELS = 3
 RANK = 8
@@ -40,9 +48,10 @@ _COPIES = (".modules_to_save.", ".original_module.")
 
 @dataclass(frozen=True)
 class Trial:
-    """`outcome`: `landed`, `faults`, `raises` or `unknown` as the rehearsal along the plan ended
-    (`no-plan` with the naive load's end in `reason` where the static rules refuse); `not-built`
-    when the library cannot build the default config; `not-adapted` when PEFT makes no adapter.
+    """`outcome`: `landed`, `faults`, `raises` or `unknown` as the rehearsal along the plan ended;
+    `no-plan` where the static rules refuse, with the end of the load as it was trained in `reason`;
+    `not-built` when the library cannot build the default config; `not-adapted` when PEFT makes no
+    adapter.
 
     `spoken_for` is the share of tensors that the rules spoke for from the base's own file;
     `disagreements` says where they and the rehearsal differ, with the file's names alone and with
@@ -95,7 +104,12 @@ def _try(family: Family, model_type: str) -> Trial:
     except Exception as error:
         reason = _one_line(f"{type(error).__name__}: {error}")
         return replace(unfit, outcome="not-adapted", reason=reason)
-    return _compare(family, model_type, make_adapter(layout, config), make_base(published, raw))
+    adapter, base = make_adapter(layout, config), make_base(published, raw)
+    rows = rows_of(trained, "input") if family.grown else None
+    trial = _compare(family, model_type, adapter, base)
+    if trial.outcome != "no-plan":
+        return trial
+    return _check_refusal(trial, adapter, base, _trained_plan(family, base, adapter, rows))
 
 
 def _publish(family: Family, model_type: str) -> tuple[dict[str, Any], Layout]:
@@ -218,20 +232,13 @@ def _compare(family: Family, model_type: str, adapter: AdapterFacts, base: BaseF
         again = rehearsal if digests[0] == digests[1] else _rehearse(adapter, exact, known)
         share = compute_plan(adapter, exact).spoken_for
         found += _disagreement("from the built tree", known, again, share)
-    words = run.error or "; ".join(
-        f"{kind}: {', '.join(names[:3])}"
-        for kind in ("missing", "unexpected", "overwritten")
-        if (names := getattr(run, kind))
-    )
     landed = run.outcome == "landed" and record.plan is not None
     codes = tuple(sorted({i.code for i in record.issues if i.severity.value == "error"}))
-    if record.plan is None and codes != ("resize-incomplete",):
-        found += (f"from the file: the rules refuse what PEFT saved ({', '.join(codes)})",)
     return Trial(
         family.name,
         model_type,
         outcome=run.outcome if record.plan is not None else "no-plan",
-        reason="" if landed else _one_line(words),
+        reason="" if landed else _words(run),
         codes=codes,
         naive=rehearsal.naive.outcome,
         auto_class=rehearsal.auto_class,
@@ -239,6 +246,43 @@ def _compare(family: Family, model_type: str, adapter: AdapterFacts, base: BaseF
         spoken_for=round(spoken_for, 3),
         disagreements=found,
     )
+
+
+def _trained_plan(family: Family, base: BaseFacts, adapter: AdapterFacts, rows: int | None) -> Plan:
+    """The load that gives back the model that was trained, whatever the rules say of it."""
+    kwargs: dict[str, str | int] = {"dtype": "bfloat16"}
+    if family.task == "SEQ_CLS":
+        kwargs["num_labels"] = LABELS
+    steps: list[Step] = [LoadBase(family.auto_class, base.ref.repo_id, "", kwargs)]
+    if rows is not None:
+        steps.append(ResizeEmbeddings(rows))
+    steps.append(LoadAdapter(adapter.ref.repo_id, "", None))
+    done = tuple(steps)
+    return Plan(compute_plan_digest(adapter.ref.digest, base.ref.digest, done), done)
+
+
+def _check_refusal(trial: Trial, adapter: AdapterFacts, base: BaseFacts, plan: Plan) -> Trial:
+    """What the rules refuse must not load as it was trained."""
+    question = make_question(adapter, base, plan)
+    run = read_answer(json.loads(json.dumps(answer(question))), trial.auto_class).along_plan
+    assert run is not None
+    found = trial.disagreements
+    if run.outcome in ("landed", "unknown"):
+        told = f"the rules refuse what PEFT saved ({', '.join(trial.codes)})"
+        found += (f"from the file: {told}, and as it was trained it ends {run.outcome}",)
+    return replace(trial, reason=_words(run), disagreements=found)
+
+
+def _words(run: RehearsalRun) -> str:
+    """How a load ended that did not land."""
+    told = [
+        f"{kind}: {', '.join(names[:3])}"
+        for kind in ("missing", "unexpected", "overwritten")
+        if (names := getattr(run, kind))
+    ]
+    if run.resize_left is not None:
+        told.insert(0, f"the resize leaves behind: {run.resize_left}")
+    return _one_line(run.error or "; ".join(told))
 
 
 def _rehearse(adapter: AdapterFacts, base: BaseFacts, record: Record) -> Rehearsal:

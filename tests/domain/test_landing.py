@@ -204,3 +204,63 @@ def test_a_head_built_for_the_task_counts_in_the_base_and_in_the_adapter():
     head, lora, bare = 3 * 8 + 3, 2 * 4 * 8, 32 * 8 + 8 * 8 + 8
     assert facts.trainable_parameters == head + lora
     assert facts.trainable_fraction == round((head + lora) / (bare + 2 * head + lora), 6)
+
+
+SHARED = "model.layers.1.mlp.shared_experts.down_proj"
+SHARED_LORA = {
+    f"{PREFIX}{SHARED}.lora_A.weight": (4, 12),
+    f"{PREFIX}{SHARED}.lora_B.weight": (8, 4),
+}
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_module_that_the_library_renames_again_takes_nothing(exact):
+    shapes = llama_shapes() | {f"{SHARED}.weight": (8, 12)}
+    targets = ["q_proj", "v_proj", "down_proj"]
+    answers = {}
+    for model_type in ("laguna", "llama"):
+        base = make_base(shapes, llama_config(model_type=model_type), exact=exact)
+        file = lora_shapes(targets) | SHARED_LORA
+        answers[model_type] = plan(file, base, target_modules=targets)
+    assert errors(answers["llama"]) == set()
+    assert errors(answers["laguna"]) == {"tensors-unexpected"}
+    found = next(i for i in answers["laguna"].issues if i.code == "tensors-unexpected")
+    assert found.tensor in SHARED_LORA
+    assert "And 1 more" in found.message
+    assert answers["laguna"].naive_load.outcome == "loads-wrong"
+
+
+def test_a_saved_module_of_unknown_shape_may_stop_a_load_that_would_else_go_wrong():
+    # The base's files call their embedding by a name that tells nothing.
+    shapes = {name.replace("embed_tokens", "e"): s for name, s in llama_shapes().items()}
+    base = make_base(shapes, llama_config(model_type="laguna"))
+    config = {"target_modules": ["down_proj"], "modules_to_save": ["embed_tokens"]}
+    saved = {f"{PREFIX}model.embed_tokens.weight": (40, 8)}
+    assert plan(SHARED_LORA, base, **config).naive_load.outcome != "unknown"
+    assert plan(SHARED_LORA | saved, base, **config).naive_load.outcome == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("table", "code"), [("decoder.word_embeddings", None), ("other", "shape-mismatch")]
+)
+def test_a_decoder_that_stands_alone_shares_its_embedding(table, code):
+    shapes = {
+        "prophetnet.word_embeddings.weight": (32, 8),
+        "prophetnet.other.weight": (32, 8),
+        "prophetnet.decoder.layers.0.self_attn.query_proj.weight": (8, 8),
+    }
+    config = llama_config(
+        model_type="prophetnet",
+        architectures=["ProphetNetForCausalLM"],
+        is_encoder_decoder=False,
+        tie_word_embeddings=True,
+    )
+    adapter = lora_config(["query_proj"], modules_to_save=["word_embeddings", "other", "lm_head"])
+    query = f"{PREFIX}prophetnet.decoder.layers.0.self_attn.query_proj"
+    file = {f"{query}.lora_A.weight": (4, 8), f"{query}.lora_B.weight": (8, 4)}
+    rows = dict.fromkeys(("lm_head", "prophetnet.word_embeddings", f"prophetnet.{table}"), (40, 8))
+    saved = {f"{PREFIX}{name}.weight": shape for name, shape in rows.items()}
+    if table != "other":
+        saved[f"{PREFIX}prophetnet.other.weight"] = (32, 8)
+    planned = compute_plan(make_adapter(file | saved, adapter), make_base(shapes, config))
+    assert errors(planned) - {"new-rows-untrained"} == ({code} if code else set())
