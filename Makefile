@@ -5,7 +5,7 @@ BIN := .venv/bin
 export HF_HUB_DISABLE_XET = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: install demo test check format bench chaos screenshots
+.PHONY: install demo test check format bench chaos fuzz screenshots
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -35,6 +35,9 @@ bench: install
 
 chaos: install
 	$(BIN)/python -m tests.chaos
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz
 
 screenshots: install
 	$(BIN)/python -m tests.web.screenshots

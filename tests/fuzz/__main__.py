@@ -6,8 +6,10 @@ python -m tests.fuzz [--cases N] [--seed N]
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 
+from registry import logs
 from tests.fuzz.running import Outcome, fuzz, populated_service
 
 # Made-up cases of each operation in one round; rounds go on, each with the next seed.
@@ -23,6 +25,8 @@ def main() -> int:
     print(f"seed {seed}")
     total = Outcome()
     with populated_service() as service:
+        # A line for each of thousands of requests would hide the few that matter.
+        logs.configure(logging.WARNING)
         while total.cases < asked.cases and not total.failures:
             found = fuzz(service, examples=_EXAMPLES, seed=seed)
             total.answers.update(found.answers)
