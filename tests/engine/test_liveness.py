@@ -1,11 +1,12 @@
 """Heartbeats at a hundredth of their pace: who is missed, what is taken up, what is left alone."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
-from registry.asking import ask_scan
+from registry.asking import ask_scan, cancel
 from registry.db import operations, workers
 from registry.db.operations import State
 from registry.db.workers import Worker
@@ -136,3 +137,28 @@ def test_a_worker_that_has_just_begun_misses_nobody_yet(database, jobs, operatio
             await_true(lambda: running(jobs) == {}, 1.0)
     finally:
         liveness.stop()
+
+
+def test_what_is_over_for_long_is_forgotten_with_its_job_and_what_is_open_stays(
+    database, jobs, operation
+):
+    over = database.write(
+        lambda session: ask_scan(session, jobs, Reference("a/over"), priority=Priority.PERSON)
+    )
+    assert cancel(database, jobs, over.id) is not None
+    at_once = replace(PULSE, kept_days=0.0)
+    worker = Worker("one", "host", ["scan", "rehearse"], "cpu", {})
+    liveness = Liveness(database, jobs, worker, at_once)
+    liveness.start()
+    try:
+        await_true(lambda: load(database, over) is None, SECONDS)
+        await_true(lambda: ids_of_jobs(database) == {operation.id}, SECONDS)
+        assert load(database, operation) is not None
+    finally:
+        liveness.stop()
+
+
+def ids_of_jobs(database):
+    table = "dbos.workflow_status" if database.dialect == "postgresql" else "workflow_status"
+    with database.reading() as connection:
+        return set(connection.scalars(sa.text(f"SELECT workflow_uuid FROM {table}")))
