@@ -12,6 +12,7 @@ the whole process, and so is the default device: one question at a time, in a pr
 
 from __future__ import annotations
 
+import gc
 import json
 import platform
 import tempfile
@@ -54,6 +55,8 @@ from workers.child.meta_base import (
 _ERROR_CHARACTERS = 8_000
 _WARNING_CHARACTERS = 260
 _MOST_WARNINGS = 20
+# Between two searches for garbage.
+_NEW_OBJECTS = 20_000
 # These look at values while they attach, which tensors without data do not have.
 _NOT_REHEARSABLE = frozenset({"BOFT", "SHIRA"})
 _META_WORDS = (
@@ -291,4 +294,8 @@ def _cut(text: str) -> str:
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    # A model is ten thousands of small objects that live for one load. The interpreter's own
+    # search for garbage goes through all of them, and all that is imported, many times over.
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
     protocol.serve(answer)
