@@ -1,4 +1,4 @@
-"""The interpreter's search for garbage in programs that scan by the hundred."""
+"""The interpreter's search for garbage in programs that work without end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 _PROGRAM = """
 import gc
 import registry.hub
-from registry.scanning import relax_collection
+from registry.collecting import relax_collection
 before = gc.get_threshold()
 relax_collection()
 after = gc.get_threshold()

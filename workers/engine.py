@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 import structlog
 from dbos import DBOS, DBOSConfig
 
+from registry.collecting import relax_collection
 from registry.config import Settings
 from registry.db.checkpoints import StoredTokenizers
 from registry.db.session import Database
@@ -30,7 +31,6 @@ from registry.hub import Quota, Reader, open_reader
 from registry.hub.patterns import match_modules
 from registry.jobs import APPLICATION, APPLICATION_VERSION, PORTABLE, SCHEMA, Job, Jobs, Queue
 from registry.sandbox import Isolation, choose_isolation, find_isolation
-from registry.scanning import relax_collection
 from registry.watching import parse_scope
 from workers.liveness import Liveness, Pulse
 from workers.performing import Body, Performer

@@ -20,6 +20,7 @@ from registry.cli.opening import (
 )
 from registry.cli.progress import counted
 from registry.cli.terminal import print_json, print_message
+from registry.collecting import relax_collection
 from registry.domain.record import Status
 from registry.domain.refs import Reference
 
@@ -76,8 +77,6 @@ async def _enqueue(
 async def _crawl(
     settings: Settings, database: Database, author: str | None, base: str | None, limit: int | None
 ) -> Counter[Status]:
-    from registry.scanning import relax_collection
-
     counts: Counter[Status] = Counter()
     failures = 0
     async with opened_reader(settings, database) as reader:

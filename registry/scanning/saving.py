@@ -102,9 +102,7 @@ def _reused(connection: Connection, reading: Reading) -> Record | None:
 def _is_retired(record: Record) -> bool:
     """Every proof that it stands on was run with versions that the operator has retired."""
     passed = [proof for proof in record.proofs if proof.outcome == "passed"]
-    return record.evidence is Evidence.PROVEN and all(
-        "retired_at" in proof.environment for proof in passed
-    )
+    return record.evidence is Evidence.PROVEN and all(proof.is_retired for proof in passed)
 
 
 def _unread(connection: Connection, reading: Reading) -> Scanned:

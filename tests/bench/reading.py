@@ -46,11 +46,12 @@ def read_plainly(url: str) -> tuple[float, list[Result]]:
 def scan_ours(url: str, database_url: str) -> tuple[float, list[Result]]:
     """Read, planned and committed to the database. The base is read with the first adapter."""
     from migrations.upgrade import upgrade
+    from registry.collecting import relax_collection
     from registry.db.session import open_database
     from registry.db.tokenizers import StoredTokenizers
     from registry.domain.refs import Reference
     from registry.hub import open_reader
-    from registry.scanning import Scanner, relax_collection
+    from registry.scanning import Scanner
 
     upgrade(database_url)
     database = open_database(database_url)

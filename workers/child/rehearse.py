@@ -12,7 +12,6 @@ the whole process, and so is the default device: one question at a time, in a pr
 
 from __future__ import annotations
 
-import gc
 import json
 import platform
 import tempfile
@@ -29,6 +28,7 @@ import torch
 import transformers
 from peft import PeftModel
 
+from registry.collecting import relax_collection
 from registry.domain.steps import LoadAdapter, RenameKeys, plan_from_json
 from registry.loading.base import fill_rows
 from registry.loading.landing import (
@@ -55,8 +55,6 @@ from workers.child.meta_base import (
 _ERROR_CHARACTERS = 8_000
 _WARNING_CHARACTERS = 260
 _MOST_WARNINGS = 20
-# Between two searches for garbage.
-_NEW_OBJECTS = 20_000
 # These look at values while they attach, which tensors without data do not have.
 _NOT_REHEARSABLE = frozenset({"BOFT", "SHIRA"})
 _META_WORDS = (
@@ -185,6 +183,7 @@ def _load(base: Any, question: Question, steps: Steps | None) -> Landing:
     ):
         PeftModel.from_pretrained(base, folder, torch_device="meta")
     if len(landings) != 1:
+        # Another release of PEFT, not the adapter: told apart by `_is_beyond_meta` as unknown.
         raise NotImplementedError("PEFT did not load the weights through load_state_dict.")
     return landings[0]
 
@@ -262,6 +261,7 @@ def _has_faults(landing: Landing, question: Question, *, plainly: bool) -> bool:
 
 def _is_beyond_meta(error: Exception, config: Mapping[str, Any]) -> bool:
     """Whether the error says something about tensors without data rather than about the adapter."""
+    # torch's own word for reading a tensor that has no data, and ours for a load we did not see.
     if isinstance(error, NotImplementedError):
         return True
     if str(config.get("peft_type")) in _NOT_REHEARSABLE:
@@ -294,8 +294,5 @@ def _cut(text: str) -> str:
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    # A model is ten thousands of small objects that live for one load. The interpreter's own
-    # search for garbage goes through all of them, and all that is imported, many times over.
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS)
+    relax_collection()
     protocol.serve(answer)
