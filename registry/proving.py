@@ -6,7 +6,7 @@ that makes a record compatible. A failure of ours is listed and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -20,8 +20,6 @@ from registry.domain.issues import CATALOGUE, Issue, Severity, make_issue, sorte
 from registry.domain.record import Evidence, Proof, Record, Status, decide_status
 from registry.domain.refs import CheckpointRef, Digest
 
-# A proof's environment holds this once it was retired.
-RETIRED_AT = "retired_at"
 # What a gate that failed says of the adapter.
 _GATE_CODES: Mapping[str, str] = {
     "landed": "tensors-missing",
@@ -39,7 +37,7 @@ def record_proof(record: Record, proof: Proof, *, accepted: Collection[str]) -> 
     incompatible whatever ran it. A proof of a retired environment is listed and changes nothing.
     """
     proven = replace(record, proofs=(proof, *record.proofs))
-    if record.plan is None or RETIRED_AT in proof.environment:
+    if record.plan is None or proof.is_retired:
         return proven
     issues = sorted_issues((*_without_proof_notes(record), *_notes(proof)))
     if proof.outcome == "error":
@@ -74,7 +72,7 @@ def save_proven(
     made = proofs.save_proof(session, proof, adapter=adapter, base=base, plan_digest=plan.digest)
     if not made:
         return False
-    proof = with_retirement(session.connection(), proof)
+    (proof,) = with_retirement(session.connection(), [proof])
     found = records.pair_records(
         session.connection(), adapter.digest, adapter.subfolder, base.digest
     )
@@ -99,18 +97,21 @@ def retire_environment(
         for stored in _records_of(session, pair):
             if stored.record.status is Status.COMPATIBLE:
                 # The evidence is kept: its proofs say since when they count no longer.
-                connection = session.connection()
-                listed = tuple(with_retirement(connection, each) for each in stored.record.proofs)
+                listed = with_retirement(session.connection(), stored.record.proofs)
                 stale = replace(stored.record, status=Status.STALE, proofs=listed)
                 records.save_record(session, stale, scanned_at=retired_at)
     return lost
 
 
-def with_retirement(connection: Connection, proof: Proof) -> Proof:
-    """The proof, which says so where its environment was retired."""
-    digest = proofs.environment_digest(proof.environment)
-    note = proofs.load_retired(connection).get(digest, {})
-    return replace(proof, environment={**proof.environment, **note})
+def with_retirement(connection: Connection, told: Iterable[Proof]) -> tuple[Proof, ...]:
+    """The proofs, each of which says so where its environment was retired."""
+    retired = proofs.load_retired(connection)
+    return tuple(
+        replace(proof, environment={**proof.environment, **note})
+        if (note := retired.get(proofs.environment_digest(proof.environment)))
+        else proof
+        for proof in told
+    )
 
 
 def _records_of(session: Session, pair: Pair) -> list[records.StoredRecord]:

@@ -89,7 +89,7 @@ def prove_here(
         record = rehearse(settings, database, scanned)
     if record.plan is None:
         return record
-    from registry.proving import RETIRED_AT, record_proof, save_proven, with_retirement
+    from registry.proving import record_proof, save_proven, with_retirement
     from registry.sandbox import find_isolation
     from workers.prove import Prover
 
@@ -105,8 +105,8 @@ def prove_here(
         (proof,) = prover.prove([record.plan])
     accepted = settings.proof_devices
     with database.reading() as connection:
-        told = with_retirement(connection, proof)
-    if RETIRED_AT in told.environment:
+        (told,) = with_retirement(connection, [proof])
+    if told.is_retired:
         print_message("note", "These versions were retired: the proof is listed and counts not.")
     elif proof.outcome == "passed" and proof.device.partition(" ")[0] not in accepted:
         print_message(

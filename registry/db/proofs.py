@@ -15,7 +15,7 @@ from registry.db.documents import to_document
 from registry.db.models import EnvironmentRow, ProofRow
 from registry.db.upsert import insert
 from registry.domain.canonical import sha256_digest
-from registry.domain.record import Proof
+from registry.domain.record import RETIRED_AT, Proof
 from registry.domain.refs import CheckpointRef, CommitSha, Digest
 
 
@@ -146,7 +146,7 @@ def load_retired(connection: sa.Connection) -> dict[str, dict[str, str]]:
     """What the proofs of each retired environment say: since when they count no longer, and why."""
     return {
         each.digest: {
-            "retired_at": each.retired_at.isoformat(),
+            RETIRED_AT: each.retired_at.isoformat(),
             "retired_reason": each.retired_reason or "",
         }
         for each in load_environments(connection)

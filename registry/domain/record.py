@@ -59,6 +59,10 @@ class RecordFacts:
         return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
 
 
+# A proof's environment says by this member since when it is retired.
+RETIRED_AT = "retired_at"
+
+
 @dataclass(frozen=True)
 class Proof:
     """One run of the plan with real weights; `checks` as the contract's section 5 prints them.
@@ -76,6 +80,11 @@ class Proof:
     checks: Mapping[str, Json]
     started_at: str
     finished_at: str
+
+    @property
+    def is_retired(self) -> bool:
+        """The operator has retired the versions that it was run with; it counts no longer."""
+        return RETIRED_AT in self.environment
 
     def to_json(self) -> dict[str, Json]:
         return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
