@@ -189,6 +189,8 @@ async def _find_in_directory(read: ReadSpan, size: int) -> int:
     try:
         with zipfile.ZipFile(tail) as archive:
             found = [entry for entry in archive.infolist() if _is_pickle(entry.filename)]
+    # All that the standard reader raises for directories that lie: a record of unknown version is
+    # NotImplementedError, one that points outside of the tail ValueError or struct.error.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
         raise HeaderInvalid("The zip archive has no readable directory at its end.") from error
     if len(found) != 1 or not 0 <= found[0].header_offset < size:

@@ -81,6 +81,7 @@ def table_of(model: PreTrainedModel, side: Side) -> torch.nn.Module | None:
     try:
         table = model.get_input_embeddings() if side == "input" else model.get_output_embeddings()
     except (AttributeError, NotImplementedError):
+        # How transformers' classes without this side answer: by default the first, some the second.
         return None
     return table if isinstance(getattr(table, "weight", None), torch.Tensor) else None
 

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -20,6 +19,7 @@ from typing import IO, Self
 from registry.domain.refs import shown
 from registry.errors import ChildFailed, ChildOutOfMemory, ChildTimedOut
 from registry.sandbox.launch import Isolation, Limits, prepare_launch
+from registry.sandbox.spawning import spawn
 from registry.sandbox.usage import Usage, measure_tree
 
 # The frames of workers/child/protocol.py, which is not imported: it belongs to the other side.
@@ -108,7 +108,8 @@ class WarmChild:
 
     def usage(self) -> Usage | None:
         """What the child has and had of the machine; None when none is alive."""
-        return None if self._child is None else self._child.usage()
+        child = self._child
+        return None if child is None else child.usage()
 
     def close(self) -> None:
         with self._turn:
@@ -172,7 +173,7 @@ class _Child:
                 read_only=read_only,
                 devices=devices,
             )
-            self._process = _spawn(launch.arguments, launch.environment, self._home)
+            self._process = spawn(launch.arguments, launch.environment, self._home)
         except BaseException:
             shutil.rmtree(self._home, ignore_errors=True)
             raise
@@ -353,48 +354,3 @@ def _exit_words(code: int) -> str:
         return f"signal {signal.Signals(number).name}"
     except ValueError:
         return f"exit code {code}"
-
-
-_spawner: ThreadPoolExecutor | None = None
-_spawner_lock = threading.Lock()
-
-
-def _spawn(
-    arguments: tuple[str, ...], environment: dict[str, str], folder: Path
-) -> subprocess.Popen[bytes]:
-    """Start the process from a thread that lives as long as we do.
-
-    A child is killed when its parent dies, and to the kernel the parent is the thread that
-    started it: a pool's worker that goes home would take a warm child along.
-    """
-    global _spawner
-    with _spawner_lock:
-        if _spawner is None:
-            _spawner = ThreadPoolExecutor(1, thread_name_prefix="child-spawner")
-        spawner = _spawner
-    return spawner.submit(_start_process, arguments, environment, folder).result()
-
-
-def _start_process(
-    arguments: tuple[str, ...], environment: dict[str, str], folder: Path
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        arguments,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        cwd=folder,
-        close_fds=True,
-        start_new_session=True,
-        bufsize=0,
-    )
-
-
-def _forget_spawner() -> None:
-    """A forked process has no threads but its own."""
-    global _spawner, _spawner_lock
-    _spawner, _spawner_lock = None, threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget_spawner)
