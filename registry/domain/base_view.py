@@ -27,7 +27,6 @@ _MASKS = (".attn.bias", ".attention.bias")
 _EMBEDDING_NAMES = frozenset({"embed_tokens", "shared", "word_embeddings"})
 # PEFT translates names of the first kind, transformers those of the second; files of the third
 # name other modules than the model has.
-_SHARING = SHARED_EMBEDDING_MODEL_TYPES
 _TRANSLATED = CONVERTED_MODEL_TYPES | RENAMED_MODEL_TYPES | OWN_PARTS_MODEL_TYPES
 # Output heads of language models; classes of other tasks leave them out.
 _LANGUAGE_HEADS = frozenset({"lm_head", "embed_out"})
@@ -195,7 +194,8 @@ class BaseView:
         if module == self.input_embedding:
             return "input"
         # A decoder that stands alone is configured as no encoder-decoder, and shares all the same.
-        shares = self.config.is_encoder_decoder or self.config.model_type in _SHARING
+        config = self.config
+        shares = config.is_encoder_decoder or config.model_type in SHARED_EMBEDDING_MODEL_TYPES
         if shares and module.rpartition(".")[2] in _EMBEDDING_NAMES:
             return "input"
         return None

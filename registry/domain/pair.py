@@ -48,9 +48,9 @@ class FileTensor(NamedTuple):
 @dataclass(frozen=True)
 class Pair:
     """`tensors` are those that the plan keeps, `others` those of them that are no part of a LoRA
-    layer. `saved_root(module)` is the saved module that holds
-    a path, None when it is in none; `rank(module)` the rank that PEFT gives it. `adapted` are the
-    modules with tensors of LoRA, `nested` those of them where adapters wrap each other.
+    layer. `saved_root(module)` is the saved module that holds a path, None when it is in none;
+    `rank(module)` the rank that PEFT gives it. `adapted` are the modules with tensors of LoRA,
+    `nested` those of them where adapters wrap each other.
     """
 
     config: AdapterConfig

@@ -82,7 +82,8 @@ def measure_sizes(pair: Pair, rows: int | None, dtype: str, base_bytes: int | No
         part = key.part
         if part is _LORA_A or part is _LORA_B or part in _OWNED:
             adapter += count
-            if (part is _LORA_A or part is _LORA_EMBEDDING_A) and spec.shape[:1] > (rank,):
+            is_first = part is _LORA_A or part is _LORA_EMBEDDING_A
+            if is_first and spec.shape and spec.shape[0] > rank:
                 rank = spec.shape[0]
             continue
         if _is_saved(pair, tensor):
