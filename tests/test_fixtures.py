@@ -10,15 +10,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import URL, make_url
 
 ROOT = Path(__file__).resolve().parents[1]
+ASKED = {"sqlite": "sqlite", "postgres": "postgresql"}
 NO_SERVER = "postgresql+psycopg://postgres@127.0.0.1:1/postgres"
 
 
-def test_a_database_is_new_and_of_the_asked_kind(database_url: str) -> None:
+def test_a_database_is_new_and_of_the_asked_kind(
+    database_url: str, request: pytest.FixtureRequest
+) -> None:
     engine = create_engine(database_url)
+    assert engine.dialect.name == ASKED[request.node.callspec.params["database_url"]]
+    assert inspect(engine).get_table_names() == []
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE marks (id INTEGER)"))
     engine.dispose()

@@ -164,7 +164,7 @@ def ask(code: str, isolation: Isolation, limits: Limits = LIMITS, **given: objec
     return json.loads(run_child(PROGRAM, code.encode(), limits, isolation=isolation, **given))
 
 
-def check(room: Room, attempt: Attempt, isolation: Isolation) -> None:
+def assert_kept_in(room: Room, attempt: Attempt, isolation: Isolation) -> None:
     room.heard.clear()
     # Descriptors that a careless caller leaves open are not passed on either.
     with (room.folder / "secret").open() as secret:
@@ -180,7 +180,7 @@ def check(room: Room, attempt: Attempt, isolation: Isolation) -> None:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.name)
 def test_under_bubblewrap_no_child_can(attempt: Attempt, room: Room, bubblewrap: Isolation) -> None:
-    check(room, attempt, bubblewrap)
+    assert_kept_in(room, attempt, bubblewrap)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_under_bubblewrap_no_child_can(attempt: Attempt, room: Room, bubblewrap:
 def test_in_process_mode_no_child_can(attempt: Attempt, room: Room) -> None:
     if landlock.interface_version() < 3:
         pytest.skip("NOT TESTED: this kernel has no Landlock of version 3")
-    check(room, attempt, Isolation.PROCESS)
+    assert_kept_in(room, attempt, Isolation.PROCESS)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from registry.db.records import save_record
 from registry.db.tokens import create_token, revoke_token
 from registry.db.visibility import hide
 from registry.domain import bearer
-from tests.api.test_reading import problem
+from tests.api.test_reading import assert_problem
 from tests.db.examples import adapter_facts, at, base_facts, record, ref
 
 
@@ -87,13 +87,13 @@ def test_a_private_repository_shows_only_to_a_token_that_may_see_it(client, data
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Basic dXNlcjpwYXNz", "Bearer", "lp_x"])
 def test_a_token_that_is_no_token_is_refused(client, header):
     answer = client.get("/v1/adapters", headers={"Authorization": header})
-    problem(answer, 401, "token-missing")
+    assert_problem(answer, 401, "token-missing")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
 def test_expired_and_revoked_tokens_are_refused(client, database):
     long_ago = datetime.now(UTC) - timedelta(days=100)
-    problem(
+    assert_problem(
         client.get("/v1/adapters", headers=bearer_of(database, "old", now=long_ago)),
         401,
         "token-missing",
@@ -103,7 +103,7 @@ def test_expired_and_revoked_tokens_are_refused(client, database):
     with database.transaction() as session:
         revoke_token(session, "lost", revoked_at=datetime.now(UTC))
     client.app.state.identities._monotonic = lambda: 1e12
-    problem(client.get("/v1/adapters", headers=headers), 401, "token-missing")
+    assert_problem(client.get("/v1/adapters", headers=headers), 401, "token-missing")
 
 
 def test_quotas_are_told_in_headers_that_the_hubs_parser_reads(client, database):
@@ -119,7 +119,7 @@ def test_a_quota_that_is_used_up_says_when_to_come_back(client, database):
     for _ in range(2):
         assert client.get("/v1/bases").status_code == 200
     answer = client.get("/v1/bases")
-    problem(answer, 429, "rate-limited")
+    assert_problem(answer, 429, "rate-limited")
     assert 0 < int(answer.headers["retry-after"]) <= 301
     assert parse_ratelimit_headers(answer.headers).remaining == 0
     # Another caller has a quota of its own; health is never refused.

@@ -42,7 +42,7 @@ def recorded(database):
     return one
 
 
-def problem(answer, status: int, code: str) -> dict:
+def assert_problem(answer, status: int, code: str) -> dict:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     document = answer.json()
@@ -107,7 +107,7 @@ def test_tensors_stand_beside_the_bases_shapes_and_last_only_when_pinned(client,
 def test_absent_never_scanned_and_invisible_are_answered_alike(client, database, recorded):
     headers = {"X-Request-Id": "same"}
     absent = client.get("/v1/adapters/acme/secret", headers=headers)
-    document = problem(absent, 404, "adapter-not-recorded")
+    document = assert_problem(absent, 404, "adapter-not-recorded")
     assert document["scan"]["body"] == {"repo_id": "acme/secret"}
     hidden = replace(recorded, adapter=ref("acme/secret", "secret"))
     with database.transaction() as session:
@@ -163,8 +163,8 @@ def test_bases_count_their_adapters_by_status(client, recorded):
     assert one.json() == base
     rows = client.get(f"/v1/bases/{base['repo_id']}/adapters?status=rehearsed").json()
     assert len(rows) == base["statuses"].get("rehearsed", 0)
-    problem(client.get("/v1/bases/acme/nothing"), 404, "base-not-recorded")
-    problem(client.get("/v1/bases/acme/nothing/adapters"), 404, "base-not-recorded")
+    assert_problem(client.get("/v1/bases/acme/nothing"), 404, "base-not-recorded")
+    assert_problem(client.get("/v1/bases/acme/nothing/adapters"), 404, "base-not-recorded")
 
 
 def test_a_manifest_is_answered_in_order_and_each_fault_alone(client, recorded):
@@ -183,7 +183,7 @@ def test_a_manifest_is_answered_in_order_and_each_fault_alone(client, recorded):
         None, "adapter-not-recorded", "invalid-request", None, "invalid-request"
     ]  # fmt: skip
     too_many = client.post("/v1/plans", json=[pairs[0]] * 1001)
-    problem(too_many, 422, "invalid-request")
+    assert_problem(too_many, 422, "invalid-request")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_manifest_is_answered_in_order_and_each_fault_alone(client, recorded):
 )
 def test_bad_input_is_a_problem_with_its_own_code(client, recorded, method, path, status, code):
     answer = client.request(method, path)
-    problem(answer, status, code)
+    assert_problem(answer, status, code)
     if status == 405:
         assert answer.headers["allow"]
 
@@ -224,13 +224,15 @@ def test_a_body_over_the_limit_is_refused_declared_or_streamed(client):
     big = b"[" + b" " * 1_100_000 + b"]"
     headers = {"Content-Type": "application/json"}
     declared = client.post("/v1/plans", content=big, headers=headers)
-    problem(declared, 413, "body-too-large")
+    assert_problem(declared, 413, "body-too-large")
 
     def chunks():
         for start in range(0, len(big), 65536):
             yield big[start : start + 65536]
 
-    problem(client.post("/v1/plans", content=chunks(), headers=headers), 413, "body-too-large")
+    assert_problem(
+        client.post("/v1/plans", content=chunks(), headers=headers), 413, "body-too-large"
+    )
 
 
 def test_a_fault_of_ours_discloses_nothing(client, monkeypatch):
@@ -239,7 +241,7 @@ def test_a_fault_of_ours_discloses_nothing(client, monkeypatch):
 
     monkeypatch.setattr("api.routes.adapters.list_records", explode)
     answer = client.get("/v1/adapters")
-    problem(answer, 500, "internal-error")
+    assert_problem(answer, 500, "internal-error")
     assert "secret" not in answer.text
 
 
@@ -271,7 +273,7 @@ def test_reads_go_on_from_memory_while_the_database_is_away(client, database, re
     assert remembered.headers["x-loadplan-from-memory"] == "1"
     assert remembered.headers["cache-control"] == "no-store"
     unseen = client.get("/v1/adapters/acme/other-1")
-    problem(unseen, 503, "database-unavailable")
+    assert_problem(unseen, 503, "database-unavailable")
     assert unseen.headers["retry-after"]
 
 
@@ -281,7 +283,7 @@ def test_an_unmigrated_database_is_said_to_be_one(tmp_path):
     empty = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
     app = create_app(Settings(), database=empty)
     with TestClient(app, raise_server_exceptions=False, base_url="http://127.0.0.1") as client:
-        problem(client.get(RECORD), 503, "database-not-migrated")
+        assert_problem(client.get(RECORD), 503, "database-not-migrated")
     empty.close()
 
 

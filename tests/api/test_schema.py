@@ -4,7 +4,6 @@ refusal that a call can meet. `python -m tests.fuzz` makes thousands of calls mo
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 from starlette.testclient import TestClient
@@ -15,10 +14,8 @@ from api.middleware import MAX_BODY_BYTES
 from registry.config import Settings
 from registry.db.base import Base
 from registry.db.session import open_database
-from registry.db.tokens import create_token
-from registry.domain.bearer import hash_token, make_token
+from tests.data.bearers import make_bearer
 from tests.db.conftest import migrated_sqlite  # noqa: F401
-from tests.db.examples import NOON
 from tests.fuzz.running import fuzz, judge, populated_service
 
 # They meet records, work and subscriptions; the long form takes the other calls as well.
@@ -66,17 +63,7 @@ def client(database):
 @pytest.fixture
 def useless(database):
     """A token that may nothing."""
-    token = make_token(random.SystemRandom().choice)
-    with database.transaction() as session:
-        create_token(
-            session,
-            name="useless",
-            token_hash=hash_token(token),
-            scopes=(),
-            created_at=NOON,
-            expires_at=None,
-        )
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {make_bearer(database, 'useless', ())}"}
 
 
 def calls(client):
@@ -86,7 +73,7 @@ def calls(client):
             yield method, path.replace("{", "").replace("}", "").replace("_", "-"), operation
 
 
-def refused(client, method, path, operation, status, **sent):
+def assert_refused(client, method, path, operation, status, **sent):
     """The call is refused with this status, as documented, and well."""
     answer = client.request(method, path, **sent)
     name = operation["operationId"]
@@ -113,7 +100,7 @@ def test_made_up_calls_are_answered_as_the_document_says():
 def test_a_token_that_is_not_known_is_refused_by_every_call_that_has_callers(client):
     for method, path, operation in calls(client):
         if operation["operationId"] not in HEALTH:
-            refused(client, method, path, operation, 401, headers=UNKNOWN)
+            assert_refused(client, method, path, operation, 401, headers=UNKNOWN)
 
 
 def test_who_must_bring_a_token_is_said_by_the_document(client, useless):
@@ -124,8 +111,8 @@ def test_who_must_bring_a_token_is_said_by_the_document(client, useless):
         if name.startswith("post_s") or name == "post_proof":
             body["json"].pop("repo_id" if name == "post_subscription" else "target_url")
         if operation.get("security") == [{"token": []}] and name != "cancel_operation":
-            refused(client, method, path, operation, 401, **body)
-            refused(client, method, path, operation, 403, headers=useless, **body)
+            assert_refused(client, method, path, operation, 401, **body)
+            assert_refused(client, method, path, operation, 403, headers=useless, **body)
         elif name not in ("post_hub_webhook", "get_operation_events", "cancel_operation"):
             assert client.request(method, path, **body).status_code in (200, 404, 422), name
 
@@ -134,7 +121,7 @@ def test_a_quota_that_is_used_up_is_told_by_every_call_that_has_callers(client):
     client.app.state.quotas = Quotas(anonymous=0, token=0)
     for method, path, operation in calls(client):
         if "429" in operation["responses"]:
-            refused(client, method, path, operation, 429)
+            assert_refused(client, method, path, operation, 429)
     assert client.get("/livez").status_code == 200
 
 
@@ -143,7 +130,7 @@ def test_a_body_that_is_too_large_is_refused_by_every_call_that_takes_one(client
     for method, path, operation in calls(client):
         if "requestBody" in operation:
             large = b" " * (MAX_BODY_BYTES + 1)
-            refused(client, method, path, operation, 413, content=large)
+            assert_refused(client, method, path, operation, 413, content=large)
             met.append(operation["operationId"])
     assert "post_plans" in met
 
@@ -161,7 +148,7 @@ def test_a_database_that_is_not_migrated_is_told_by_every_call_that_reads_it(
             continue
         headers = {} if operation["security"][0] == {} else useless
         body = manifest if name == "post_plans" else {}
-        refused(client, method, path, operation, 503, headers=headers, **body)
+        assert_refused(client, method, path, operation, 503, headers=headers, **body)
 
 
 def test_every_status_of_the_api_has_its_headers_and_its_kind(client):

@@ -1,17 +1,14 @@
 """`/v1/subscriptions`: for admins, with a secret that is shown once."""
 
 import base64
-import random
-from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
 
 from registry.db import subscriptions
-from registry.db.tokens import create_token
 from registry.db.visibility import hide
-from registry.domain.bearer import hash_token, make_token
-from tests.api.test_reading import problem
+from tests.api.test_reading import assert_problem
+from tests.data.bearers import make_bearer
 from tests.db.examples import at
 from tests.domain.test_addresses import REFUSED
 
@@ -22,17 +19,7 @@ TARGET = "https://hooks.acme.dev/lora"
 @pytest.fixture
 def bearer(database):
     def make(*scopes, name="admin", visible=()):
-        token = make_token(random.SystemRandom().choice)
-        with database.transaction() as session:
-            create_token(
-                session,
-                name=name,
-                token_hash=hash_token(token),
-                scopes=scopes or ("admin",),
-                created_at=datetime.now(UTC),
-                expires_at=None,
-                visible=visible,
-            )
+        token = make_bearer(database, name, scopes or ("admin",), visible=visible)
         return {"Authorization": f"Bearer {token}"}
 
     return make
@@ -55,14 +42,16 @@ CALLS = [
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
 def test_every_call_needs_the_scope_admin(client, bearer, method, path):
-    problem(client.request(method, PATH + path), 401, "token-missing")
+    assert_problem(client.request(method, PATH + path), 401, "token-missing")
     scanner = bearer("scan", "prove", name="scanner")
-    problem(client.request(method, PATH + path, headers=scanner), 403, "token-scope-missing")
+    assert_problem(client.request(method, PATH + path, headers=scanner), 403, "token-scope-missing")
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in CALLS if "/x" in each[1]])
 def test_what_does_not_exist_is_said_to_be_missing(client, bearer, method, path):
-    problem(client.request(method, PATH + path, headers=bearer()), 404, "subscription-not-found")
+    assert_problem(
+        client.request(method, PATH + path, headers=bearer()), 404, "subscription-not-found"
+    )
 
 
 def test_a_subscription_is_made_with_a_secret_that_is_shown_once(client, bearer, database):
@@ -92,15 +81,15 @@ def test_a_subscription_is_ended(client, bearer):
     admin = bearer()
     place = f"{PATH}/{subscribe(client, admin).json()['id']}"
     assert client.delete(place, headers=admin).status_code == 204
-    problem(client.get(place, headers=admin), 404, "subscription-not-found")
-    problem(client.delete(place, headers=admin), 404, "subscription-not-found")
+    assert_problem(client.get(place, headers=admin), 404, "subscription-not-found")
+    assert_problem(client.delete(place, headers=admin), 404, "subscription-not-found")
     assert subscribe(client, admin).status_code == 201
 
 
 def test_targets_that_are_not_public_https_are_refused_by_their_text(client, bearer, database):
     admin = bearer()
     for url in [url for url in REFUSED if len(url) <= 2000]:
-        problem(subscribe(client, admin, target_url=url), 422, "target-not-allowed")
+        assert_problem(subscribe(client, admin, target_url=url), 422, "target-not-allowed")
     with database.reading() as connection:
         assert subscriptions.list_subscriptions(connection) == []
 
@@ -120,7 +109,7 @@ def test_targets_that_are_not_public_https_are_refused_by_their_text(client, bea
     ],
 )
 def test_what_cannot_be_subscribed_to_is_refused(client, bearer, body):
-    problem(subscribe(client, bearer(), **body), 422, "invalid-request")
+    assert_problem(subscribe(client, bearer(), **body), 422, "invalid-request")
 
 
 def test_a_test_is_put_up_and_found_among_the_deliveries(client, bearer):
@@ -149,12 +138,12 @@ def test_a_delivery_is_replayed_with_the_same_message(client, bearer, database):
     document = answer.json()
     assert (document["state"], document["message_id"]) == ("pending", sent["message_id"])
     assert document["log"] == [{"status": 204}]
-    problem(
+    assert_problem(
         client.post(f"{place}/deliveries/none/replay", headers=admin), 404, "delivery-not-found"
     )
     other = subscribe(client, admin, subject="base", repo_id="a/b").json()["id"]
     elsewhere = f"{PATH}/{other}/deliveries/{sent['id']}/replay"
-    problem(client.post(elsewhere, headers=admin), 404, "delivery-not-found")
+    assert_problem(client.post(elsewhere, headers=admin), 404, "delivery-not-found")
 
 
 def test_who_subscribed_and_tested_is_in_the_trail(client, bearer, database):
@@ -187,6 +176,6 @@ def test_a_subscription_to_a_private_repository_shows_to_its_maker_and_to_grants
                 place = PATH + path.replace("/x", f"/{made}")
                 answer = client.request(method, place, headers=headers)
                 if not seen:
-                    problem(answer, 404, "subscription-not-found")
+                    assert_problem(answer, 404, "subscription-not-found")
                 else:
                     assert answer.status_code < 300

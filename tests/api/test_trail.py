@@ -2,8 +2,6 @@
 
 # ruff: noqa: F811 (fixtures are imported, and named again as arguments)
 
-import random
-
 import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
@@ -11,9 +9,8 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from registry.config import Settings
 from registry.db.records import save_record
-from registry.db.tokens import create_token
-from registry.domain.bearer import hash_token, make_token
-from tests.db.examples import NOON, at, record, ref
+from tests.data.bearers import make_bearer
+from tests.db.examples import at, record, ref
 from tests.engine.conftest import (  # noqa: F401
     database,
     engine_url,
@@ -38,16 +35,8 @@ def client(database, engine_url):
 @pytest.fixture
 def alice(database):
     """The headers of a token that may ask for work; the record that it asks for is there."""
-    token = make_token(random.SystemRandom().choice)
+    token = make_bearer(database, "alice", ("scan", "prove", "admin"))
     with database.transaction() as session:
-        create_token(
-            session,
-            name="alice",
-            token_hash=hash_token(token),
-            scopes=("scan", "prove", "admin"),
-            created_at=NOON,
-            expires_at=None,
-        )
         save_record(session, record(ref("acme/lora", 1), ref("acme/base", 2)), scanned_at=at(0))
     return {"Authorization": f"Bearer {token}", "X-Request-Id": "r-1", **HERE}
 

@@ -189,7 +189,7 @@ def test_an_admin_without_a_grant_sees_no_private_record_or_subscription(client,
     for place in ("/v1/adapters?limit=100", "/v1/subscriptions", "/v1/bases", "/subscriptions"):
         text = client.get(place, headers=admin).text
         assert [mark for mark in vault["marks"] if mark in text] == [], place
-    problem(client.get(f"/v1/adapters/{SECRET}", headers=admin), 404, "adapter-not-recorded")
+    assert_problem(client.get(f"/v1/adapters/{SECRET}", headers=admin), 404, "adapter-not-recorded")
 
 
 def test_who_may_see_it_finds_it_everywhere(client, vault):
@@ -240,13 +240,13 @@ def test_manifests_and_requests_for_work_say_the_same_of_both(client, vault, bea
     (entry,) = client.post("/v1/plans", json=[{"repo_id": name}], headers=outsider).json()
     assert (entry["record"], entry["problem"]["code"]) == (None, "adapter-not-recorded")
     proof = client.post("/v1/proofs", json={"repo_id": name}, headers=outsider)
-    problem(proof, 404, "adapter-not-recorded")
+    assert_problem(proof, 404, "adapter-not-recorded")
 
 
 def test_only_who_asked_and_admins_and_grants_follow_private_work(client, vault, bearer, database):
     place = f"/v1/operations/{vault['operation']}"
     unknown = client.get("/v1/operations/never", headers={"X-Request-Id": "same"})
-    problem(unknown, 404, "operation-not-found")
+    assert_problem(unknown, 404, "operation-not-found")
     outsider = bearer("scan", name="outsider")
     for headers in ({}, outsider):
         for method in ("GET", "DELETE"):
@@ -256,7 +256,7 @@ def test_only_who_asked_and_admins_and_grants_follow_private_work(client, vault,
             assert answer.content == unknown.content
         events = client.get(f"{place}/events", headers={**headers, "X-Request-Id": "same"})
         assert events.content == unknown.content
-        problem(client.get(f"/operations/{vault['operation']}", headers=headers), 404, None)
+        assert_problem(client.get(f"/operations/{vault['operation']}", headers=headers), 404, None)
     for headers in (
         vault["insider"],
         bearer("admin", name="admin"),
@@ -265,7 +265,7 @@ def test_only_who_asked_and_admins_and_grants_follow_private_work(client, vault,
         assert client.get(place, headers=headers).status_code == 200
 
 
-def problem(answer, status, code):
+def assert_problem(answer, status, code):
     assert answer.status_code == status
     if code is not None:
         assert answer.json()["code"] == code

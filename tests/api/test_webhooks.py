@@ -15,7 +15,7 @@ from registry.config import Settings
 from registry.db import hub_events
 from registry.db.checkpoints import save_adapter, save_base
 from registry.db.records import save_record
-from tests.api.test_reading import problem
+from tests.api.test_reading import assert_problem
 from tests.db.examples import adapter_facts, at, base_facts, commit, record
 from tests.engine.conftest import (  # noqa: F401
     database,
@@ -50,7 +50,7 @@ def test_without_a_secret_the_endpoint_does_not_exist(database, engine_url):
     with client_of(database, engine_url) as client:
         for method in ("POST", "GET", "DELETE"):
             answer = client.request(method, PATH, json=push("acme/x", commit(1)), headers=HEADERS)
-            problem(answer, 404, "route-not-found")
+            assert_problem(answer, 404, "route-not-found")
         assert PATH not in client.get("/openapi.json").json()["paths"]
 
 
@@ -79,14 +79,14 @@ def test_an_event_is_accepted_noted_and_queued(client, database):
 def test_a_missing_or_wrong_secret_is_refused_and_leaves_no_trace(client, database, headers):
     sent = {name: value.encode() for name, value in headers.items()}
     answer = client.post(PATH, json=push("acme/x", commit(1)), headers=sent)
-    problem(answer, 401, "webhook-secret-wrong")
+    assert_problem(answer, 401, "webhook-secret-wrong")
     assert SECRET not in answer.text
     assert count(database, "hub_events") == 0
 
 
 def test_a_secret_in_the_url_is_refused_even_beside_the_right_header(client, database):
     answer = client.post(f"{PATH}?secret={SECRET}", json=push("acme/x", commit(1)), headers=HEADERS)
-    problem(answer, 401, "webhook-secret-wrong")
+    assert_problem(answer, 401, "webhook-secret-wrong")
     assert count(database, "hub_events") == 0
 
 
@@ -107,9 +107,9 @@ def test_the_secret_is_compared_in_constant_time(client, monkeypatch):
 
 def test_a_wrong_secret_is_refused_before_the_body_is_read(client):
     big = b"x" * (MAX_BYTES + 1)
-    problem(client.post(PATH, content=big), 401, "webhook-secret-wrong")
+    assert_problem(client.post(PATH, content=big), 401, "webhook-secret-wrong")
     answer = client.post(PATH, content=big, headers=HEADERS)
-    problem(answer, 413, "body-too-large")
+    assert_problem(answer, 413, "body-too-large")
 
 
 def test_a_body_just_within_the_limit_is_read(client):
@@ -119,14 +119,14 @@ def test_a_body_just_within_the_limit_is_read(client):
     text = json.dumps(body)
     assert len(text) == MAX_BYTES
     assert client.post(PATH, content=text, headers=HEADERS).status_code == 202
-    problem(client.post(PATH, content=text + " ", headers=HEADERS), 413, "body-too-large")
+    assert_problem(client.post(PATH, content=text + " ", headers=HEADERS), 413, "body-too-large")
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"x", b"[]", b"{}", b"\xff", b'"x"', b"[" * 100_000, b'{"event": {}}']
 )
 def test_what_is_no_event_is_refused(client, database, body):
-    problem(client.post(PATH, content=body, headers=HEADERS), 422, "invalid-request")
+    assert_problem(client.post(PATH, content=body, headers=HEADERS), 422, "invalid-request")
     assert count(database, "hub_events") == 0
 
 
@@ -172,7 +172,7 @@ def test_made_private_is_forgotten_at_once_also_by_memory(client, database):
     assert client.get(badge).json()["message"] == "planned"
     told = event(one.adapter.repo_id, scope="repo.config", updatedConfig={"private": True})
     assert client.post(PATH, json=told, headers=HEADERS).status_code == 202
-    problem(client.get(place), 404, "adapter-not-recorded")
+    assert_problem(client.get(place), 404, "adapter-not-recorded")
     assert client.get("/v1/adapters").json() == []
     assert client.get(badge).json() == absent
     assert client.post("/v1/plans", json=[{"repo_id": one.adapter.repo_id}]).json()[0]["problem"]

@@ -24,6 +24,7 @@ from tests.chaos import harness
 from tests.chaos.cluster import Cluster, find_binaries
 from tests.chaos.harness import Api, Asked, Crew
 from tests.chaos.worker import INSIDE, OUTSIDE, Harm, Spec
+from tests.data.bearers import make_bearer
 from tests.engine.publishing import publish_many
 from tests.hub.process import HubProcess
 from tests.hub.server import LocalHub
@@ -89,7 +90,7 @@ def storm(spec: Spec, cluster: Cluster | None, seed: int) -> None:
     ]
     asked, started, ended = Asked(), time.monotonic(), threading.Event()
     with harness.opened(spec.url) as (database, _):
-        token = harness.make_bearer(database)
+        token = make_bearer(database, "chaos", ("scan", "prove"))
         with Api(spec, api_harms) as api, stopping(cluster, ended) as stops:
             with Crew(spec, scan_harms, size=3, sleep=6.0) as scanners:
                 # Known content is not rehearsed again, so more is more adapters.
@@ -134,7 +135,7 @@ def measure_takeover(spec: Spec) -> None:
     paced = replace(spec, pulse=Pulse())
     asked = Asked()
     with harness.opened(spec.url) as (database, _):
-        token = harness.make_bearer(database)
+        token = make_bearer(database, "chaos", ("scan", "prove"))
         with Api(spec, []) as api, Crew(paced, [Harm("scan.taken")], size=1) as crew:
             harness.ask_scans(api.url, token, range(1), asked)
             harness.await_true(lambda: crew.killed == 1, 60)

@@ -6,7 +6,6 @@ import contextlib
 import math
 import multiprocessing
 import os
-import random
 import signal
 import socket
 import threading
@@ -14,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,6 @@ import sqlalchemy as sa
 
 from registry.db import operations
 from registry.db.session import Database, open_database
-from registry.db.tokens import create_token
-from registry.domain.bearer import hash_token, make_token
 from registry.errors import DatabaseUnavailable, LoadplanError
 from registry.jobs import Jobs
 from tests.chaos.worker import Harm, Spec, serve, work
@@ -170,20 +166,6 @@ class Asked:
     @property
     def ids(self) -> list[str]:
         return [*self.scans.values(), *self.proofs.values()]
-
-
-def make_bearer(database: Database) -> str:
-    token = make_token(random.SystemRandom().choice)
-    with database.transaction() as session:
-        create_token(
-            session,
-            name="chaos",
-            token_hash=hash_token(token),
-            scopes=["scan", "prove"],
-            created_at=datetime.now(UTC),
-            expires_at=None,
-        )
-    return token
 
 
 def ask(url: str, token: str, path: str, body: dict[str, str], key: str) -> str:

@@ -17,6 +17,7 @@ from tests.chaos.harness import Api, Asked, Crew
 from tests.chaos.worker import FAST, Harm, Spec
 from tests.cli.publishing import publish_base, tiny_base
 from tests.data.adapters import Lora, lora_adapter
+from tests.data.bearers import make_bearer
 from tests.engine.publishing import name_of, publish_60
 from tests.hub.process import HubProcess
 from workers.engine import _POLL_SECONDS
@@ -60,7 +61,7 @@ def ask(database, jobs, number):
 def test_whatever_is_killed_each_acknowledged_request_ends_once(spec):
     asked = Asked()
     with harness.opened(spec.url) as (database, _):
-        token = harness.make_bearer(database)
+        token = make_bearer(database, "chaos", ("scan", "prove"))
         with Api(spec, API_KILLS) as api, Crew(spec, [*KILLS, *STOPS]) as crew:
             harness.ask_scans(api.url, token, range(JOBS), asked)
             harness.await_over(database, asked.ids, 60)
@@ -143,7 +144,7 @@ def test_work_goes_on_after_the_database_was_stopped_hard(many_hub, tmp_path):
         prepare(cluster.url)
         spec = Spec(cluster.url, many_hub.url, str(tmp_path))
         with harness.opened(cluster.url) as (database, _):
-            token = harness.make_bearer(database)
+            token = make_bearer(database, "chaos", ("scan", "prove"))
             with Api(spec, []) as api, Crew(spec, []):
                 harness.ask_scans(api.url, token, range(JOBS), asked)
                 cluster.stop_hard()

@@ -157,4 +157,4 @@ def test_members_of_odd_types_never_raise_anything_else():
                 body[name] = value
                 body["repo"]["tags"] = body["repo"]["private"] = value
                 body["repo"]["headSha"] = value
-                parse_hub_event(body)
+                assert isinstance(parse_hub_event(body), tuple)

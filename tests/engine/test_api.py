@@ -1,7 +1,6 @@
 """Asking over HTTP: tokens and scopes, one operation per request, keys, waiting, events, cancel."""
 
 import json
-import random
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -18,10 +17,9 @@ from registry.db.models import IdempotencyKeyRow
 from registry.db.operations import State
 from registry.db.records import save_record
 from registry.db.repositories import save_access
-from registry.db.tokens import create_token
-from registry.domain.bearer import hash_token, make_token
 from registry.domain.refs import Source
 from registry.errors import HubUnreachable
+from tests.data.bearers import make_bearer
 from tests.db import examples
 from workers.performing import problem_of
 
@@ -40,18 +38,7 @@ def client(app):
 @pytest.fixture
 def bearer(database):
     def make(*scopes, name="someone", visible=()):
-        token = make_token(random.SystemRandom().choice)
-        with database.transaction() as session:
-            create_token(
-                session,
-                name=name,
-                token_hash=hash_token(token),
-                scopes=scopes,
-                created_at=datetime.now(UTC),
-                expires_at=None,
-                visible=visible,
-            )
-        return {"Authorization": f"Bearer {token}"}
+        return {"Authorization": f"Bearer {make_bearer(database, name, scopes, visible=visible)}"}
 
     return make
 

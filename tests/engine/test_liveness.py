@@ -80,8 +80,9 @@ def test_a_job_of_an_executor_that_beats_is_left_to_it(database, jobs, operation
 def test_what_an_executor_leaves_when_it_stops_is_taken_over(database, jobs, operation):
     with beating(database, jobs, "two", active=lambda: (operation.id,)):
         claim(database, operation.id, "two")
-    with beating(database, jobs, "one"):
+    with beating(database, jobs, "one") as one:
         await_true(lambda: running(jobs) == {}, SECONDS)
+        assert one.recovered == 1
 
 
 def test_a_job_that_was_claimed_here_and_never_begun_is_taken_up(database, jobs, operation):

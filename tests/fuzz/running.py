@@ -7,10 +7,7 @@ made up alone would meet nothing but 404.
 from __future__ import annotations
 
 import json
-import socket
 import tempfile
-import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +18,6 @@ from typing import Any
 
 import requests
 import schemathesis
-import uvicorn
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
@@ -34,6 +30,7 @@ from registry.db.subscriptions import list_deliveries, list_subscriptions
 from registry.domain.issues import CATALOGUE
 from tests.hub import LocalHub
 from tests.web.populated import CANONICAL, HOSTILE, PRIVATE, Registry, fill
+from tests.web.serving import serving_app
 
 SECRET = "the-secret-of-the-webhook"
 # Follows until the end, which never comes for work that no worker takes.
@@ -92,26 +89,8 @@ def populated_service() -> Iterator[Service]:
             registry = fill(url, hub)
         app = create_app(Settings(database_url=url, hub_webhook_secret=SECRET))
         app.state.quotas = Quotas(anonymous=10**9, token=10**9)
-        with _serving(app) as address:
+        with serving_app(app) as address:
             yield Service(address, registry.token, _known(app, address, registry))
-
-
-@contextmanager
-def _serving(app: Any) -> Iterator[str]:
-    # Said to be TCP, or the event loop leaves Nagle's algorithm on, and each answer waits 40 ms.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-        listening.close()
 
 
 def _known(app: Any, address: str, registry: Registry) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import Browser, sync_playwright
 
 from api.app import create_app
@@ -38,8 +39,15 @@ _ARGUMENTS = (
 @contextmanager
 def serving(database_url: str) -> Iterator[str]:
     """The address of the service on this database."""
-    app = create_app(Settings(database_url=database_url))
-    listening = socket.socket()
+    with serving_app(create_app(Settings(database_url=database_url))) as address:
+        yield address
+
+
+@contextmanager
+def serving_app(app: FastAPI) -> Iterator[str]:
+    """The address of the application, in a thread of this process."""
+    # Said to be TCP, or the event loop leaves Nagle's algorithm on, and each answer waits 40 ms.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from playwright.sync_api import expect
 
 from migrations.upgrade import upgrade
 from registry.db.session import open_database
-from registry.db.tokens import create_token
-from registry.domain.bearer import hash_token, make_token
 from registry.jobs import prepare
+from tests.data.bearers import make_bearer
 from tests.data.tiny import tiny_adapter, tiny_base
 from tests.hub import LocalHub
 from tests.web.serving import serving
@@ -81,17 +79,8 @@ def service(tmp_path_factory) -> Iterator[tuple[str, str]]:
 
 
 def _token(url: str) -> str:
-    token = make_token(lambda letters: letters[7])
     database = open_database(url)
-    with database.transaction() as session:
-        create_token(
-            session,
-            name="me",
-            token_hash=hash_token(token),
-            scopes=("scan", "prove"),
-            created_at=datetime.now(UTC),
-            expires_at=None,
-        )
+    token = make_bearer(database, "me", ("scan", "prove"))
     database.close()
     return token
 
