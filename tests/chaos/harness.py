@@ -32,6 +32,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.chaos.worker", "api.app", "uvicorn"])
 
 
+# How often what was killed is asked for anew, and a crew that was killed too seldom is given more.
+MOST_TURNS = 6
 # What a worker that was stopped may still do, before the next harm gets its place.
 _AFTERLIFE = 5.0
 
@@ -206,6 +208,25 @@ def ask_proofs(
         body = {"repo_id": name_of(number)}
         key = f"prove-{turn}-{number}"
         asked.proofs[key] = ask(url, token, "/v1/proofs", body, key)
+
+
+Ask = Callable[..., None]
+
+
+def insist(
+    database: Database, url: str, token: str, ask: Ask, numbers: Iterable[int], asked: Asked
+) -> None:
+    """Ask, and ask anew for what was killed so often that it has failed, until all are done."""
+    left = list(numbers)
+    for turn in range(MOST_TURNS):
+        before = set(asked.ids)
+        ask(url, token, left, asked, turn=turn)
+        ids = [each for each in asked.ids if each not in before]
+        ended = zip(left, await_over(database, ids, 60), strict=True)
+        left = [number for number, each in ended if each.state is not operations.State.SUCCEEDED]
+        if not left:
+            return
+    raise AssertionError(f"{left} did not come to their end in {MOST_TURNS} turns")
 
 
 def await_over(database: Database, ids: list[str], seconds: float) -> list[operations.Operation]:
