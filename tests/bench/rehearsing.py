@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.plan import Plan, compute_plan
-from registry.domain.refs import Reference, Source
-from registry.hub import LocalReader
 from registry.sandbox import choose_isolation
 from tests.bench.figures import Figure
+from tests.bench.pairs import read_pair
 from tests.data.adapters import Lora, lora_adapter
 from tests.data.bases import Base, base_repository, llama_2_7b, llama_70b
 from tests.data.build import canonical_adapter
-from tests.data.weights import Files, write_files
+from tests.data.weights import Files
 from tests.hub.process import ROOT
 from workers.rehearse import Rehearser
 
@@ -59,19 +55,11 @@ def main() -> None:
     print(json.dumps({"seven": seven, "seventy": seventy, "peak": usage.peak_bytes}))
 
 
-def _facts(base: Base, adapter: Files) -> tuple[AdapterFacts, BaseFacts, Plan]:
-    with tempfile.TemporaryDirectory() as folder:
-        adapter_folder, base_folder = Path(folder, "adapter"), Path(folder, "base")
-        write_files(adapter, adapter_folder)
-        write_files(base_repository(base), base_folder)
-        reader = LocalReader()
-        facts = asyncio.run(
-            reader.read_adapter(Reference(str(adapter_folder), source=Source.LOCAL))
-        )
-        base_facts = asyncio.run(reader.read_base(Reference(str(base_folder), source=Source.LOCAL)))
-    plan = compute_plan(facts, base_facts).plan
+def _facts(base: Base, files: Files) -> tuple[AdapterFacts, BaseFacts, Plan]:
+    adapter, base_facts = read_pair(files, base_repository(base))
+    plan = compute_plan(adapter, base_facts).plan
     assert plan is not None
-    return facts, base_facts, plan
+    return adapter, base_facts, plan
 
 
 def _measure(

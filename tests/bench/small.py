@@ -6,21 +6,18 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from registry.domain.plan import compute_plan
-from registry.domain.refs import Reference, Source
 from registry.domain.tensors import parse_safetensors_header
-from registry.hub import LocalReader
 from tests.bench.figures import Figure
+from tests.bench.pairs import read_pair
 from tests.bench.repositories import BASE, TARGETS
 from tests.data.adapters import Lora, lora_adapter
 from tests.data.bases import load_base
 from tests.data.corpus import base_files
-from tests.data.weights import write_files
 
 LOADPLAN = Path(sys.executable).parent / "loadplan"
 
@@ -73,19 +70,9 @@ def _fastest(work: Callable[[], object]) -> float:
 
 
 def _plan() -> Figure:
-    import asyncio
-
     base = load_base(BASE, None)
     lora = Lora(rank=8, targets=TARGETS, input_rows=33004, output_rows=33004, dtype="BF16")
-    with tempfile.TemporaryDirectory() as folder:
-        adapter_folder, base_folder = Path(folder, "adapter"), Path(folder, "base")
-        write_files(lora_adapter(base, lora), adapter_folder)
-        write_files(base_files(BASE, None), base_folder)
-        reader = LocalReader()
-        adapter = asyncio.run(
-            reader.read_adapter(Reference(str(adapter_folder), source=Source.LOCAL))
-        )
-        facts = asyncio.run(reader.read_base(Reference(str(base_folder), source=Source.LOCAL)))
+    adapter, facts = read_pair(lora_adapter(base, lora), base_files(BASE, None))
     assert adapter.weights is not None
     assert adapter.weights.layout is not None
     count = len(adapter.weights.layout)

@@ -6,8 +6,9 @@ Answer: {"naive": run, "along_plan": run or null, "tree": [[name, dtype, shape]â
 "versions": {â€¦}}; a run is {"outcome", "missing", "unexpected", "overwritten", "error", "warnings",
 "resize_left"}.
 
-The reader of safetensors is the only part of the libraries that is replaced. It is replaced for
-the whole process, and so is the default device: one question at a time, in a process of its own.
+Of the libraries, the reader of safetensors is replaced, and the functions that draw initial values
+do nothing. Both are so for the whole process, and so is the default device: one question at a
+time, in a process of its own.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from workers.child.meta_base import (
     read_config,
     resize_meta_base,
 )
+from workers.child.no_values import without_initial_values
 
 _ERROR_CHARACTERS = 8_000
 _WARNING_CHARACTERS = 260
@@ -94,11 +96,12 @@ class Question:
 
 def answer(document: Mapping[str, Any]) -> dict[str, Any]:
     question = _read(document)
-    tree, naive = _rehearse(question, None)
     along = None
-    if question.steps is not None:
-        plan_tree, along = _rehearse(question, question.steps)
-        tree = plan_tree or tree
+    with without_initial_values():
+        tree, naive = _rehearse(question, None)
+        if question.steps is not None:
+            plan_tree, along = _rehearse(question, question.steps)
+            tree = plan_tree or tree
     return {
         "naive": asdict(naive),
         "along_plan": asdict(along) if along else None,
