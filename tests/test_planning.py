@@ -7,7 +7,7 @@ import pytest
 from registry.domain.adapter_config import AdapterConfig
 from registry.domain.facts import AdapterFacts
 from registry.domain.issues import Severity, make_issue
-from registry.domain.plan import LoadAdapter, LoadBase, LoadTokenizer, NaiveLoad, Plan
+from registry.domain.naive_load import NaiveLoad
 from registry.domain.record import Evidence, Record, RecordFacts, Status
 from registry.domain.refs import (
     CheckpointRef,
@@ -18,6 +18,7 @@ from registry.domain.refs import (
     Source,
     parse_reference,
 )
+from registry.domain.steps import LoadAdapter, LoadBase, LoadTokenizer, Plan
 from registry.planning import (
     choose_base,
     differs_from_declared,

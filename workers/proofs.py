@@ -20,9 +20,9 @@ from registry.asking import proofs_of, read_pair
 from registry.db import operations, proofs
 from registry.db.operations import Attempt, Operation, State, Superseded
 from registry.db.session import Database
-from registry.domain.plan import Plan
 from registry.domain.record import Proof, Record
 from registry.domain.refs import Digest
+from registry.domain.steps import Plan
 from registry.errors import ChildFailed, InvalidRequest, LoadplanError
 from registry.proving import save_proven
 from workers.performing import Done, FencedDatabase, Work, problem_of

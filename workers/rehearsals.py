@@ -16,8 +16,8 @@ from registry.db import checkpoints, records
 from registry.db.proofs import Pair
 from registry.db.session import Database
 from registry.domain.facts import AdapterFacts, BaseFacts
-from registry.domain.plan import Plan
 from registry.domain.record import Evidence, Record
+from registry.domain.steps import Plan
 from registry.errors import ChildFailed
 from workers.performing import Done, Work
 from workers.rehearse import Rehearsal

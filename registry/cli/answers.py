@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from registry.cli.terminal import clean, clean_lines
 from registry.domain.issues import Issue, Severity
-from registry.domain.plan import (
+from registry.domain.naive_load import NaiveLoad
+from registry.domain.record import Evidence, Record, RecordFacts, Status
+from registry.domain.refs import CheckpointRef
+from registry.domain.steps import (
     FillRows,
     LoadAdapter,
     LoadBase,
     LoadTokenizer,
-    NaiveLoad,
     Plan,
     RenameKeys,
     ResizeEmbeddings,
     Step,
 )
-from registry.domain.record import Evidence, Record, RecordFacts, Status
-from registry.domain.refs import CheckpointRef
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,8 +9,8 @@ from __future__ import annotations
 from registry.cli.opening import load_settings, opened_database
 from registry.cli.scanning import scan_one
 from registry.domain.issues import Severity
-from registry.domain.plan import Plan
 from registry.domain.refs import parse_reference
+from registry.domain.steps import Plan
 from registry.errors import RequirementNotMet
 
 

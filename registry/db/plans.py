@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from registry.db.models import PlanRow, RehearsalRow
-from registry.domain.plan import Plan, plan_from_json
 from registry.domain.refs import Digest
+from registry.domain.steps import Plan, plan_from_json
 
 
 @dataclass(frozen=True)

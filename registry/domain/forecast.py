@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from registry.domain.classes import PEFT_CLASSES
 from registry.domain.findings import Fault, FaultKind, Findings
+from registry.domain.naive_load import NaiveLoad
 from registry.domain.tensors import Shape
-
-Outcome = Literal["loads", "raises", "loads-wrong", "unknown"]
 
 # torch prints every mismatch; a message needs no more than these.
 _MAX_LINES = 20
@@ -23,14 +21,6 @@ _REGISTERED = {
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     )
 }
-
-
-@dataclass(frozen=True)
-class NaiveLoad:
-    """What `PeftModel.from_pretrained` alone would do."""
-
-    outcome: Outcome
-    error: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,50 +13,26 @@ from registry.domain.base_model import BaseConfig
 from registry.domain.expected import Expected
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.findings import Findings
-from registry.domain.forecast import ModelNames, NaiveLoad, forecast_load
+from registry.domain.forecast import ModelNames, forecast_load
 from registry.domain.issues import Issue, Severity, make_issue, sorted_issues
 from registry.domain.labels import DEFAULT_LABELS
 from registry.domain.landing import land_tensors
+from registry.domain.naive_load import NaiveLoad
 from registry.domain.notes import note_adapter, note_base, note_pair
 from registry.domain.rows import RowDecision, decide_rows
 from registry.domain.saved import note_dropped
 from registry.domain.sizes import Sizes, measure_sizes
 from registry.domain.steps import (
-    SCHEMA_VERSION,
-    FillRows,
-    Json,
     LoadAdapter,
     LoadBase,
     LoadTokenizer,
     Plan,
     RenameKeys,
     ResizeEmbeddings,
-    Side,
     Step,
     compute_plan_digest,
-    plan_from_json,
 )
 from registry.domain.tensors import Layout
-
-__all__ = [
-    "PLANNER_VERSION",
-    "SCHEMA_VERSION",
-    "FillRows",
-    "Json",
-    "LoadAdapter",
-    "LoadBase",
-    "LoadTokenizer",
-    "NaiveLoad",
-    "Plan",
-    "Planned",
-    "RenameKeys",
-    "ResizeEmbeddings",
-    "Side",
-    "Step",
-    "compute_plan",
-    "compute_plan_digest",
-    "plan_from_json",
-]
 
 # Raised whenever the same facts may lead to another plan or other issues.
 PLANNER_VERSION = 1

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from registry.domain.issues import CATALOGUE, Issue, Severity
-from registry.domain.plan import Json, NaiveLoad, Plan, plan_from_json
+from registry.domain.naive_load import NaiveLoad
 from registry.domain.refs import CheckpointRef, CommitSha, Digest, RepoId, Source
 from registry.domain.status import TRANSITIONS, Evidence, Status, may_follow
+from registry.domain.steps import Json, Plan, plan_from_json
 from registry.errors import InvalidRequest
 
 __all__ = [

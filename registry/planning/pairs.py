@@ -7,7 +7,8 @@ from dataclasses import replace
 from registry.domain.alone import judge_adapter
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.issues import Issue, Severity, sorted_issues
-from registry.domain.plan import NaiveLoad, compute_plan
+from registry.domain.naive_load import NaiveLoad
+from registry.domain.plan import compute_plan
 from registry.domain.record import (
     Evidence,
     Record,

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from registry.db import checkpoints, plans, records
 from registry.db.session import Database
 from registry.domain.facts import BaseFacts
-from registry.domain.plan import Plan
 from registry.domain.record import Record
 from registry.domain.refs import Digest
+from registry.domain.steps import Plan
 from registry.planning.pairs import choice_notes, with_choice_notes
 from registry.planning.rehearsed import Rehearsal, Run
 

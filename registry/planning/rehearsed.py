@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from registry.domain.issues import Issue, Severity, make_issue, sorted_issues
-from registry.domain.plan import LoadAdapter, NaiveLoad, Plan
+from registry.domain.naive_load import NaiveLoad
 from registry.domain.record import Evidence, Record, Status, decide_status
+from registry.domain.steps import LoadAdapter, Plan
 from registry.domain.tensors import Layout
 
 RunOutcome = Literal["landed", "faults", "raises", "unknown"]

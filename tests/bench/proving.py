@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from registry.domain.plan import LoadAdapter, LoadBase, Plan
 from registry.domain.record import Proof
 from registry.domain.refs import Digest
+from registry.domain.steps import LoadAdapter, LoadBase, Plan
 from registry.sandbox import Isolation, choose_isolation
 from tests.bench.figures import Figure
 from tests.data.tiny import tiny_adapter, tiny_base

@@ -9,7 +9,8 @@ import sys
 import time
 
 from registry.domain.facts import AdapterFacts, BaseFacts
-from registry.domain.plan import Plan, compute_plan
+from registry.domain.plan import compute_plan
+from registry.domain.steps import Plan
 from registry.sandbox import choose_isolation
 from tests.bench.figures import Figure
 from tests.bench.pairs import read_pair

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.data.bases import load_base
 from tests.data.corpus import base_files
 
 LOADPLAN = Path(sys.executable).parent / "loadplan"
+DONT_WRITE = "PYTHONDONTWRITEBYTECODE"
 
 
 def run() -> list[Figure]:
@@ -28,11 +30,13 @@ def run() -> list[Figure]:
 
 def _help() -> Figure:
     seconds = []
-    for _ in range(7):
+    # An installed package has its bytecode beside it; the first run writes what is missing.
+    kept = {name: value for name, value in os.environ.items() if name != DONT_WRITE}
+    for _ in range(8):
         started = time.perf_counter()
-        subprocess.run([LOADPLAN, "--help"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([LOADPLAN, "--help"], stdout=subprocess.DEVNULL, check=True, env=kept)
         seconds.append(time.perf_counter() - started)
-    median = statistics.median(seconds)
+    median = statistics.median(seconds[1:])
     return Figure("loadplan --help, median of 7", f"{median:.2f} s", "at most 0.3 s", median <= 0.3)
 
 

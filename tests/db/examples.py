@@ -10,9 +10,10 @@ from registry.domain.adapter_config import AdapterConfig
 from registry.domain.base_model import BaseConfig
 from registry.domain.facts import AdapterFacts, BaseFacts, WeightsFacts, WeightsFormat
 from registry.domain.issues import Issue, Severity
-from registry.domain.plan import LoadAdapter, LoadBase, LoadTokenizer, NaiveLoad, Plan
+from registry.domain.naive_load import NaiveLoad
 from registry.domain.record import Evidence, Proof, Record, RecordFacts, Status
 from registry.domain.refs import CheckpointRef, CommitSha, Digest, RepoId, Source
+from registry.domain.steps import LoadAdapter, LoadBase, LoadTokenizer, Plan
 from registry.domain.tensors import TensorSpec
 from registry.domain.tokenizer import AddedToken, TokenizerFacts
 

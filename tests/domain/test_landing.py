@@ -3,7 +3,8 @@
 import pytest
 
 from registry.domain.issues import Severity
-from registry.domain.plan import LoadAdapter, RenameKeys, compute_plan
+from registry.domain.plan import compute_plan
+from registry.domain.steps import LoadAdapter, RenameKeys
 from registry.domain.summary import compute_facts
 from tests.domain.recorded import (
     PREFIX,

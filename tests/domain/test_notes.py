@@ -7,8 +7,9 @@ import pytest
 from registry.domain.facts import WeightsFormat
 from registry.domain.issues import Severity
 from registry.domain.notes import UNJUDGED_TYPES
-from registry.domain.plan import LoadTokenizer, compute_plan
+from registry.domain.plan import compute_plan
 from registry.domain.record import Status, decide_status
+from registry.domain.steps import LoadTokenizer
 from tests.domain.recorded import (
     PREFIX,
     llama_config,

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 
 from registry.domain.facts import WeightsFacts, WeightsFormat
 from registry.domain.issues import Severity, make_issue
-from registry.domain.plan import (
-    LoadAdapter,
-    LoadBase,
-    LoadTokenizer,
-    RenameKeys,
-    ResizeEmbeddings,
-    compute_plan,
-)
+from registry.domain.plan import compute_plan
 from registry.domain.record import Status, decide_status
+from registry.domain.steps import LoadAdapter, LoadBase, LoadTokenizer, RenameKeys, ResizeEmbeddings
 from registry.domain.summary import compute_facts
 from registry.domain.tensors import TensorSpec
 from tests.domain.recorded import (

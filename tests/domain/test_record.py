@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 
 from registry.domain.issues import CATALOGUE, Severity, make_issue
-from registry.domain.plan import NaiveLoad, compute_plan
+from registry.domain.naive_load import NaiveLoad
+from registry.domain.plan import compute_plan
 from registry.domain.record import (
     TRANSITIONS,
     Evidence,

@@ -4,7 +4,9 @@ import ast
 
 import pytest
 
-from registry.domain.plan import (
+from registry.domain.refs import Digest
+from registry.domain.rendering import render_python
+from registry.domain.steps import (
     FillRows,
     LoadAdapter,
     LoadBase,
@@ -13,8 +15,6 @@ from registry.domain.plan import (
     RenameKeys,
     ResizeEmbeddings,
 )
-from registry.domain.refs import Digest
-from registry.domain.rendering import render_python
 
 SHA = "a" * 40
 DIGEST = Digest("sha256:" + "0" * 64)

@@ -3,7 +3,8 @@
 import pytest
 
 from registry.domain.issues import Severity
-from registry.domain.plan import FillRows, ResizeEmbeddings, compute_plan
+from registry.domain.plan import compute_plan
+from registry.domain.steps import FillRows, ResizeEmbeddings
 from tests.domain.recorded import (
     PREFIX,
     llama_config,

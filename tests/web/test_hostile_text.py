@@ -15,7 +15,7 @@ from registry.db.base import Base
 from registry.db.checkpoints import save_adapter, save_base
 from registry.db.records import save_record
 from registry.domain.issues import make_issue
-from registry.domain.plan import NaiveLoad
+from registry.domain.naive_load import NaiveLoad
 from registry.domain.record import Status
 from registry.domain.tensors import TensorSpec
 from tests.api.conftest import (  # noqa: F401

@@ -14,8 +14,8 @@ from api.web.steps import show_steps, ways_to_load
 from api.web.tensors import make_table, mark_dims, say_difference
 from registry.db.operations import Operation, State
 from registry.domain.issues import make_issue
-from registry.domain.plan import FillRows, RenameKeys, ResizeEmbeddings
 from registry.domain.record import Status
+from registry.domain.steps import FillRows, RenameKeys, ResizeEmbeddings
 from registry.domain.tensors import TensorSpec
 from registry.planning.comparing import TensorPair
 from tests.db.examples import NOON, adapter_facts, base_facts, proof, record, ref

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from registry.domain.plan import LoadAdapter, LoadBase, LoadTokenizer, Step
 from registry.domain.record import Proof, Record
 from registry.domain.refs import CheckpointRef
+from registry.domain.steps import LoadAdapter, LoadBase, LoadTokenizer, Step
 
 
 def at_commits(record: Record, adapter: CheckpointRef, base: CheckpointRef | None) -> Record:
