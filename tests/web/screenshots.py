@@ -6,6 +6,7 @@ They go to `screenshots/`, which is not kept; `--docs` also writes the two of th
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext
 
+from registry import logs
 from tests.web.addresses import own_pages, pages
 from tests.web.populated import Registry
 from tests.web.serving import SCHEMES, WIDTHS, browser, populated_registry
@@ -27,6 +29,8 @@ _COLOURS = 96
 def take(only: str | None, *, docs: bool) -> None:
     FOLDER.mkdir(exist_ok=True)
     with populated_registry() as (registry, address), browser() as launched:
+        # A line for each request is nothing to look at.
+        logs.configure(logging.WARNING)
         for width in WIDTHS:
             for scheme in SCHEMES:
                 _take_all(launched, registry, address, width, scheme, only)
