@@ -34,10 +34,8 @@ def published(hub):
 # --- help and usage ---
 
 
-def test_help_is_fast_and_names_every_command(loadplan):
-    started = time.perf_counter()
+def test_help_names_every_command(loadplan):
     done = loadplan.start("--help")
-    assert time.perf_counter() - started < 3
     assert done.exit_code == 0
     assert all(f"\n  {command}" in done.out for command in COMMANDS)
     assert "Exit codes" in done.out

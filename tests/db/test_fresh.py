@@ -17,6 +17,7 @@ from registry.domain.issues import Issue, Severity
 from registry.domain.record import Status
 from registry.domain.refs import Source
 from tests.db.examples import adapter_facts, at, base_facts, blocked, failed, record, ref
+from tests.db.statements import count_statements
 
 BASE = ref("acme/base", "base")
 WARNINGS = tuple(
@@ -92,18 +93,6 @@ def empty(database):
             session.execute(sa.delete(table))
 
     database.write(work)
-
-
-def count_statements(database, work):
-    ran = []
-
-    def note(connection, cursor, statement, *rest):
-        ran.append(statement)
-
-    sa.event.listen(database.writer, "before_cursor_execute", note)
-    database.write(work)
-    sa.event.remove(database.writer, "before_cursor_execute", note)
-    return len(ran)
 
 
 def test_new_records_leave_the_same_rows_as_one_by_one(database):
