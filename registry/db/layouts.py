@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from operator import attrgetter
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from registry.db.models import LayoutRow, LayoutTensorRow
 from registry.db.name_runs import NameRun, fold, unfold
 from registry.db.upsert import find_or_insert, insert
 from registry.domain.canonical import sha256_digest
-from registry.domain.tensors import Layout
+from registry.domain.tensors import MOST_KEPT_TENSORS, Layout
 
 
 def compute_layout_digest(layout: Layout) -> str:
@@ -24,7 +25,7 @@ def compute_layout_digest(layout: Layout) -> str:
 
 def find_layouts(session: Session, layouts: Iterable[Layout]) -> None:
     """Look many up in one statement, so that `save_layout` need not look for each."""
-    digests = {_digested(session, layout)[1] for layout in layouts}
+    digests = {_digested(layout)[1] for layout in layouts}
     cache = _ids(session)
     asked = sorted(digests - cache.keys())
     if asked:
@@ -34,7 +35,7 @@ def find_layouts(session: Session, layouts: Iterable[Layout]) -> None:
 
 def save_layout(session: Session, layout: Layout) -> int:
     """The id of the layout's row; its tensors are written where it is new."""
-    layout, digest = _digested(session, layout)
+    layout, digest = _digested(layout)
     cache = _ids(session)
     if digest in cache:
         return cache[digest]
@@ -62,16 +63,18 @@ def save_layout(session: Session, layout: Layout) -> int:
     return layout_id
 
 
-def _digested(session: Session, layout: Layout) -> tuple[Layout, str]:
-    """Sorted, and its digest. Checkpoints of one layout share the tuple; it is digested once."""
-    known: dict[int, tuple[Layout, Layout, str]] = session.info.setdefault("layout_digests", {})
-    if id(layout) not in known:
-        # By name alone, which is unique; comparing whole tensors costs ten times as much.
-        ordered = tuple(sorted(layout, key=attrgetter("name")))
-        # The layout itself is kept beside it: only so does no other get its id.
-        known[id(layout)] = (layout, ordered, compute_layout_digest(ordered))
-    _, ordered, digest = known[id(layout)]
-    return ordered, digest
+def _digested(layout: Layout) -> tuple[Layout, str]:
+    """Sorted, and its digest. Checkpoints of one recipe share their layout."""
+    return (_digest_once if len(layout) <= MOST_KEPT_TENSORS else _digest)(layout)
+
+
+def _digest(layout: Layout) -> tuple[Layout, str]:
+    # By name alone, which is unique; comparing whole tensors costs ten times as much.
+    ordered = tuple(sorted(layout, key=attrgetter("name")))
+    return ordered, compute_layout_digest(ordered)
+
+
+_digest_once = lru_cache(maxsize=64)(_digest)
 
 
 def _ids(session: Session) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from operator import attrgetter
 
@@ -39,18 +40,22 @@ def fold(layout: Layout) -> list[NameRun]:
     """The runs of a layout, in the order of their first tensors."""
     # Whether there are numbers is part of the key: a name may itself hold the sign that we put in.
     runs: dict[tuple[str, bool, str, Shape], list[tuple[int, ...]]] = {}
-    for tensor in layout:
-        name = tensor.name
-        numbers: tuple[int, ...] = ()
-        if _PLACE not in name:
-            pieces = _NUMBER.split(_DOT + name)
-            numbers = tuple(map(int, pieces[1::2]))
-            name = (_DOT + _PLACE).join(pieces[::2])[len(_DOT) :]
-        runs.setdefault((name, bool(numbers), tensor.dtype, tensor.shape), []).append(numbers)
+    for name, dtype, shape in layout:
+        pattern, numbers = _without_numbers(name)
+        runs.setdefault((pattern, bool(numbers), dtype, shape), []).append(numbers)
     return [
         NameRun(name, _blocks(sorted(set(numbers))) if numbered else None, dtype, shape)
         for (name, numbered, dtype, shape), numbers in runs.items()
     ]
+
+
+# Layouts of one base have the same names with other shapes.
+@lru_cache(maxsize=16_384)
+def _without_numbers(name: str) -> tuple[str, tuple[int, ...]]:
+    if _PLACE in name:
+        return name, ()
+    pieces = _NUMBER.split(_DOT + name)
+    return (_DOT + _PLACE).join(pieces[::2])[len(_DOT) :], tuple(map(int, pieces[1::2]))
 
 
 def unfold(runs: Iterable[NameRun]) -> Layout:

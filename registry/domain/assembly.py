@@ -12,10 +12,10 @@ from registry.domain.base_view import view_base
 from registry.domain.classes import choose_auto_class, has_output_head
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.findings import Findings
-from registry.domain.keys import Part, parse_key
+from registry.domain.keys import Part
 from registry.domain.labels import CLASSIFICATION_TASKS, LabelRows, find_label_rows
 from registry.domain.naming import Naming, name_tensors
-from registry.domain.pair import LORA_PARTS, FileTensor, Pair
+from registry.domain.pair import LORA_PARTS, FileTensor, Pair, read_keys
 from registry.domain.rows import RowEvidence, TokenUse, VocabularySide
 from registry.domain.saved import make_saved_root
 from registry.domain.sizes import LOADABLE_DTYPES, Sizes
@@ -54,9 +54,7 @@ def assemble(
     findings: Findings,
 ) -> Assembly:
     """Take the pair apart. Names without a certain meaning are noted in `findings`."""
-    peft_type = config.peft_type
-    tensors = [FileTensor(spec, parse_key(spec.name, peft_type)) for spec in layout]
-    modules = {key.module for _, key in tensors}
+    tensors, modules, *_ = read_keys(layout, config.peft_type)
     auto_class = choose_auto_class(config.task_type, base_config, modules)
     has_head = has_output_head(auto_class)
     view = view_base(base, base_config, auto_class, has_head=has_head, modules=modules)

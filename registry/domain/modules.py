@@ -11,7 +11,7 @@ means unknown, and never False.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.domain.base_model import BaseConfig, auto_classes
@@ -176,7 +176,7 @@ def build_module_tree(
     renamed_head = _RENAMED_HEADS.get(config.model_type or "") if tree is None else None
     if prefix or stripped or renamed_head is not None:
         specs = tuple(
-            replace(spec, name=_module_name(spec.name, prefix, stripped, renamed_head))
+            spec._replace(name=_module_name(spec.name, prefix, stripped, renamed_head))
             for spec in specs
         )
     parameters = {spec.name: spec for spec in specs}

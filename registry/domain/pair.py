@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from registry.domain.adapter_config import AdapterConfig
 from registry.domain.base_view import BaseView
-from registry.domain.keys import AdapterKey, Part
+from registry.domain.keys import AdapterKey, Part, parse_key
 from registry.domain.targets import TargetRule
-from registry.domain.tensors import Shape, TensorSpec
+from registry.domain.tensors import MOST_KEPT_TENSORS, Layout, Shape, TensorSpec
 
 # Parts that PEFT's LoRA layers own; one of them makes its module an adapted one.
 LORA_PARTS = frozenset(
@@ -19,6 +22,8 @@ LORA_PARTS = frozenset(
         *{Part.LORA_EMBEDDING_A, Part.LORA_EMBEDDING_B},
     }
 )
+# Their first axis is the rank.
+_FIRST_MATRICES = frozenset({Part.LORA_A, Part.LORA_EMBEDDING_A})
 
 
 class FileTensor(NamedTuple):
@@ -43,6 +48,41 @@ class FileTensor(NamedTuple):
     def parameter(self) -> str:
         """The name in the bare model, for tensors that are a parameter under their own name."""
         return f"{self.key.module}.{self.key.leaf}" if self.key.module else self.key.leaf
+
+
+class Keyed(NamedTuple):
+    """The tensors of a file beside their keys, and what these tell without a base or a config.
+
+    `dtypes` has the number of tensors of each, `ranks` that of adapted modules, None for types
+    without ranks.
+    """
+
+    tensors: tuple[FileTensor, ...]
+    modules: frozenset[str]
+    dtypes: Mapping[str, int]
+    ranks: Mapping[str, int] | None
+
+
+def read_keys(layout: Layout, peft_type: str) -> Keyed:
+    """Take every name of a file apart. Adapters of one recipe share their layout, and this work."""
+    read = _read_keys_once if len(layout) <= MOST_KEPT_TENSORS else _read_keys
+    return read(layout, peft_type)
+
+
+def _read_keys(layout: Layout, peft_type: str) -> Keyed:
+    tensors = tuple([FileTensor(spec, parse_key(spec.name, peft_type)) for spec in layout])
+    ranks = Counter(
+        spec.shape[0] for spec, key in tensors if key.part in _FIRST_MATRICES and spec.shape
+    )
+    return Keyed(
+        tensors,
+        frozenset({key.module for _, key in tensors}),
+        MappingProxyType(dict(sorted(Counter(spec.dtype for spec in layout).items()))),
+        MappingProxyType({str(rank): count for rank, count in sorted(ranks.items())}) or None,
+    )
+
+
+_read_keys_once = lru_cache(maxsize=64)(_read_keys)
 
 
 @dataclass(frozen=True)

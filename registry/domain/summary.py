@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from operator import attrgetter
 
@@ -10,14 +9,11 @@ from registry.domain.adapter_config import AdapterConfig
 from registry.domain.assembly import Assembly, assemble, describe_pair
 from registry.domain.facts import AdapterFacts, BaseFacts
 from registry.domain.findings import Findings
-from registry.domain.keys import Part, parse_key
+from registry.domain.pair import read_keys
 from registry.domain.record import RecordFacts
 from registry.domain.rows import decide_rows
 from registry.domain.sizes import Sizes, measure_sizes
 from registry.domain.tensors import Layout
-
-# (part) -> the axis on which the rank stands.
-_RANK_AXIS = {Part.LORA_A: 0, Part.LORA_EMBEDDING_A: 0}
 
 
 def compute_facts(
@@ -43,9 +39,10 @@ def compute_facts(
         members["weights_bytes"] = weights.size_bytes
     if layout is not None:
         members["tensor_count"] = len(layout)
-        members["dtypes"] = dict(sorted(Counter(spec.dtype for spec in layout).items()))
+        keyed = read_keys(layout, config.peft_type if config is not None else "")
+        members["dtypes"] = keyed.dtypes
         if config is not None:
-            members["ranks"] = count_ranks(layout, config.peft_type)
+            members["ranks"] = keyed.ranks
     if base is not None and base.config is not None:
         members["base_config_vocab_size"] = base.config.vocab_size
         members["tie_word_embeddings"] = base.config.tie_word_embeddings
@@ -85,13 +82,3 @@ def _sizes_along_plan(assembly: Assembly, base: BaseFacts) -> Sizes:
     )
     size = base.weights.size_bytes if base.weights is not None else None
     return measure_sizes(assembly.pair, decision.rows, assembly.dtype, size)
-
-
-def count_ranks(layout: Layout, peft_type: str) -> Mapping[str, int] | None:
-    """Rank -> number of adapted modules, from the tensors; None for types without ranks."""
-    ranks: Counter[int] = Counter()
-    for spec in layout:
-        axis = _RANK_AXIS.get(parse_key(spec.name, peft_type).part)
-        if axis is not None and len(spec.shape) > axis:
-            ranks[spec.shape[axis]] += 1
-    return {str(rank): count for rank, count in sorted(ranks.items())} or None
