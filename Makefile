@@ -11,7 +11,6 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[runner,dev]'
-	$(BIN)/python -m compileall -q registry api workers migrations
 	touch $@
 
 demo: install

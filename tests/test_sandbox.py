@@ -56,7 +56,7 @@ def test_a_child_at_its_deadline_is_ended(isolation: Isolation) -> None:
     began = time.monotonic()
     with pytest.raises(ChildTimedOut, match="deadline"):
         run("while True: pass", isolation, Limits(seconds=1, memory_bytes=256 << 20))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 3
 
 
 def test_a_child_that_allocates_too_much_is_out_of_memory(isolation: Isolation) -> None:

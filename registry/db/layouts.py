@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from operator import attrgetter
 
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from registry.db.models import LayoutRow, LayoutTensorRow
 from registry.db.name_runs import NameRun, fold, unfold
 from registry.db.upsert import find_or_insert, insert
 from registry.domain.canonical import sha256_digest
-from registry.domain.tensors import MOST_KEPT_TENSORS, Layout
+from registry.domain.tensors import Layout, once_per_layout
 
 
 def compute_layout_digest(layout: Layout) -> str:
@@ -63,18 +62,12 @@ def save_layout(session: Session, layout: Layout) -> int:
     return layout_id
 
 
+@once_per_layout
 def _digested(layout: Layout) -> tuple[Layout, str]:
-    """Sorted, and its digest. Checkpoints of one recipe share their layout."""
-    return (_digest_once if len(layout) <= MOST_KEPT_TENSORS else _digest)(layout)
-
-
-def _digest(layout: Layout) -> tuple[Layout, str]:
+    """Sorted, and its digest."""
     # By name alone, which is unique; comparing whole tensors costs ten times as much.
     ordered = tuple(sorted(layout, key=attrgetter("name")))
     return ordered, compute_layout_digest(ordered)
-
-
-_digest_once = lru_cache(maxsize=64)(_digest)
 
 
 def _ids(session: Session) -> dict[str, int]:

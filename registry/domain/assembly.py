@@ -54,12 +54,13 @@ def assemble(
     findings: Findings,
 ) -> Assembly:
     """Take the pair apart. Names without a certain meaning are noted in `findings`."""
-    tensors, modules, *_ = read_keys(layout, config.peft_type)
+    keyed = read_keys(layout, config.peft_type)
+    modules = keyed.modules
     auto_class = choose_auto_class(config.task_type, base_config, modules)
     has_head = has_output_head(auto_class)
     view = view_base(base, base_config, auto_class, has_head=has_head, modules=modules)
     saved_root = make_saved_root(config)
-    naming = name_tensors(tensors, config, view, saved_root, findings)
+    naming = name_tensors(keyed.tensors, config, view, saved_root, findings)
     adapted: set[str] = set()
     nested: set[str] = set()
     others: list[FileTensor] = []

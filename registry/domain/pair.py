@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from registry.domain.adapter_config import AdapterConfig
 from registry.domain.base_view import BaseView
 from registry.domain.keys import AdapterKey, Part, parse_key
 from registry.domain.targets import TargetRule
-from registry.domain.tensors import MOST_KEPT_TENSORS, Layout, Shape, TensorSpec
+from registry.domain.tensors import Layout, Shape, TensorSpec, once_per_layout
 
 # Parts that PEFT's LoRA layers own; one of them makes its module an adapted one.
 LORA_PARTS = frozenset(
@@ -51,25 +50,19 @@ class FileTensor(NamedTuple):
 
 
 class Keyed(NamedTuple):
-    """The tensors of a file beside their keys, and what these tell without a base or a config.
+    """The tensors of a file beside their keys, and what these tell without a base.
 
-    `dtypes` has the number of tensors of each, `ranks` that of adapted modules, None for types
-    without ranks.
+    `ranks` has the number of adapted modules of each rank, None for types without ranks.
     """
 
     tensors: tuple[FileTensor, ...]
     modules: frozenset[str]
-    dtypes: Mapping[str, int]
     ranks: Mapping[str, int] | None
 
 
+@once_per_layout
 def read_keys(layout: Layout, peft_type: str) -> Keyed:
-    """Take every name of a file apart. Adapters of one recipe share their layout, and this work."""
-    read = _read_keys_once if len(layout) <= MOST_KEPT_TENSORS else _read_keys
-    return read(layout, peft_type)
-
-
-def _read_keys(layout: Layout, peft_type: str) -> Keyed:
+    """Take every name of a file apart."""
     tensors = tuple([FileTensor(spec, parse_key(spec.name, peft_type)) for spec in layout])
     ranks = Counter(
         spec.shape[0] for spec, key in tensors if key.part in _FIRST_MATRICES and spec.shape
@@ -77,12 +70,8 @@ def _read_keys(layout: Layout, peft_type: str) -> Keyed:
     return Keyed(
         tensors,
         frozenset({key.module for _, key in tensors}),
-        MappingProxyType(dict(sorted(Counter(spec.dtype for spec in layout).items()))),
         MappingProxyType({str(rank): count for rank, count in sorted(ranks.items())}) or None,
     )
-
-
-_read_keys_once = lru_cache(maxsize=64)(_read_keys)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from operator import attrgetter
 
@@ -39,10 +40,9 @@ def compute_facts(
         members["weights_bytes"] = weights.size_bytes
     if layout is not None:
         members["tensor_count"] = len(layout)
-        keyed = read_keys(layout, config.peft_type if config is not None else "")
-        members["dtypes"] = keyed.dtypes
+        members["dtypes"] = dict(sorted(Counter(spec.dtype for spec in layout).items()))
         if config is not None:
-            members["ranks"] = keyed.ranks
+            members["ranks"] = read_keys(layout, config.peft_type).ranks
     if base is not None and base.config is not None:
         members["base_config_vocab_size"] = base.config.vocab_size
         members["tie_word_embeddings"] = base.config.tie_word_embeddings

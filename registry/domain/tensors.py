@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn, TypeGuard
+from functools import lru_cache, update_wrapper
+from typing import NamedTuple, NoReturn, TypeGuard, TypeVar, TypeVarTuple, cast
 
 from registry.domain.canonical import canonical_json, sha256_digest
 from registry.domain.refs import Digest, shown
 from registry.errors import HeaderInvalid, WeightsLfsPointer, WeightsTruncated
 
+Ts = TypeVarTuple("Ts")
+T = TypeVar("T")
 Shape = tuple[int, ...]
 
 
@@ -36,7 +39,7 @@ class TensorSpec(NamedTuple):
 Layout = tuple[TensorSpec, ...]
 
 # What was found out about a layout is kept for the next file that has it, unless it is larger.
-MOST_KEPT_TENSORS = 4096
+_MOST_KEPT_TENSORS, _KEPT_LAYOUTS = 4096, 64
 
 # Bits of one element, for the 22 dtypes of safetensors 0.8.
 DTYPE_BITS: Mapping[str, int] = {
@@ -144,6 +147,19 @@ def layout_digest(layout: Layout) -> Digest:
     """One digest for equal names, dtypes and shapes, in whatever order they are given."""
     rows = sorted(layout, key=lambda spec: spec.name)
     return sha256_digest(canonical_json([[spec.name, spec.dtype, spec.shape] for spec in rows]))
+
+
+def once_per_layout(work: Callable[[Layout, *Ts], T]) -> Callable[[Layout, *Ts], T]:
+    """Adapters of one recipe have equal layouts: what is found out about one serves the next.
+
+    What follows the layout must be hashable.
+    """
+    kept = cast(Callable[[Layout, *Ts], T], lru_cache(maxsize=_KEPT_LAYOUTS)(work))
+
+    def find(layout: Layout, /, *rest: *Ts) -> T:
+        return (kept if len(layout) <= _MOST_KEPT_TENSORS else work)(layout, *rest)
+
+    return update_wrapper(find, work)
 
 
 def element_count(shape: Shape) -> int:

@@ -68,8 +68,7 @@ def test_whatever_is_killed_each_acknowledged_request_ends_once(spec):
                 more = range(JOBS * turn, JOBS * (turn + 1))
                 harness.insist(database, api.url, token, harness.ask_scans, more, asked)
         states = harness.check_once(database, asked)
-    # Each adapter is recorded and proven; what failed on the way had been killed too often.
-    assert states["succeeded"] >= 2 * JOBS, states
+    assert states["succeeded"] >= len(asked.ids) - 2, states
     assert crew.killed >= 3
     assert api.killed == 2
 

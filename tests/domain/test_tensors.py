@@ -20,6 +20,7 @@ from registry.domain.tensors import (
     TensorSpec,
     header_length,
     layout_digest,
+    once_per_layout,
     parse_safetensors_header,
     tensor_bytes,
 )
@@ -380,3 +381,19 @@ def test_what_we_accept_the_official_reader_accepts_with_equal_shapes(file):
     header = _ours(data, size)
     if header is not None and size < _SPARSE_LIMIT:
         assert _as_mapping(header) == _official(data, size)
+
+
+def test_what_is_found_about_a_layout_is_kept_unless_it_is_large():
+    asked = []
+
+    @once_per_layout
+    def count(layout, more):
+        asked.append(more)
+        return len(layout) + more
+
+    def layout_of(size):
+        return tuple(TensorSpec(str(number), "F32", (1,)) for number in range(size))
+
+    assert [count(layout_of(4), 1), count(layout_of(4), 1), count(layout_of(4), 2)] == [5, 5, 6]
+    assert [count(layout_of(5000), 3), count(layout_of(5000), 3)] == [5003, 5003]
+    assert asked == [1, 2, 3, 3]

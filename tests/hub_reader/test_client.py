@@ -216,7 +216,7 @@ def test_one_attempt_lasts_no_longer_than_patience(hub):
     started = time.monotonic()
     with pytest.raises(HubUnreachable):
         ask(hub, get(CONFIG), patience=Patience(total=0.2, attempts=1))
-    assert time.monotonic() - started < 4.5
+    assert time.monotonic() - started < 3
 
 
 def test_no_server_is_unreachable():

@@ -7,8 +7,8 @@ Answer: {"naive": run, "along_plan": run or null, "tree": [[name, dtype, shape]â
 "resize_left"}.
 
 Of the libraries, the reader of safetensors is replaced, and the functions that draw initial values
-do nothing. Both are so for the whole process, and so is the default device: one question at a
-time, in a process of its own.
+leave matrices without data alone. Both are so for the whole process, and so is the default
+device: one question at a time, in a process of its own.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ _META_WORDS = (
     "allocate memory",
 )
 _FOLDER_WORD = "<adapter>"
+
+
+class LoadNotSeen(Exception):
+    """Another release of PEFT loads in a way that we do not watch: the adapter is not to blame."""
 
 
 @dataclass
@@ -186,8 +190,7 @@ def _load(base: Any, question: Question, steps: Steps | None) -> Landing:
     ):
         PeftModel.from_pretrained(base, folder, torch_device="meta")
     if len(landings) != 1:
-        # Another release of PEFT, not the adapter: told apart by `_is_beyond_meta` as unknown.
-        raise NotImplementedError("PEFT did not load the weights through load_state_dict.")
+        raise LoadNotSeen("PEFT did not load the weights through load_state_dict.")
     return landings[0]
 
 
@@ -264,8 +267,8 @@ def _has_faults(landing: Landing, question: Question, *, plainly: bool) -> bool:
 
 def _is_beyond_meta(error: Exception, config: Mapping[str, Any]) -> bool:
     """Whether the error says something about tensors without data rather than about the adapter."""
-    # torch's own word for reading a tensor that has no data, and ours for a load we did not see.
-    if isinstance(error, NotImplementedError):
+    # The first is torch's own word for reading a tensor that has no data.
+    if isinstance(error, NotImplementedError | LoadNotSeen):
         return True
     if str(config.get("peft_type")) in _NOT_REHEARSABLE:
         return True
