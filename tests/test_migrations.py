@@ -18,6 +18,10 @@ from migrations import upgrade as migrations
 from migrations.connection import migration_connection
 from registry.db import models
 from registry.db.base import SCHEMA_HEAD, Base
+from registry.db.records import save_record
+from registry.db.session import open_database
+from registry.domain.issues import make_issue
+from tests.db.examples import at, record, ref
 
 ROOT = Path(__file__).resolve().parents[1]
 # What the job engine keeps on SQLite beside our tables.
@@ -144,6 +148,24 @@ def test_a_migration_that_fails_leaves_nothing_behind(database_url):
         migrations.upgrade(database_url)
     assert tables(database_url) == before
     assert migrations.current(database_url) == "0001"
+
+
+def test_records_of_before_come_to_hold_the_codes_of_their_issues(database_url):
+    migrations.upgrade(database_url)
+    several = tuple(make_issue(code, "Found.") for code in ("vocabulary-grown", "base-unpinned"))
+    database = open_database(database_url)
+    for place, issues in enumerate([several, several[:1], ()]):
+        one = record(ref(f"acme/a{place}", place), issues=issues)
+        database.write(lambda session, one=one: save_record(session, one, scanned_at=at(0)))
+    database.close()
+    codes = sa.text("SELECT issue_codes FROM records ORDER BY id")
+    with migration_connection(database_url) as connection:
+        saved = connection.execute(codes).scalars().all()
+    assert saved == [" base-unpinned vocabulary-grown ", " vocabulary-grown ", ""]
+    migrations.downgrade(database_url, "0006")
+    migrations.upgrade(database_url)
+    with migration_connection(database_url) as connection:
+        assert connection.execute(codes).scalars().all() == saved
 
 
 @pytest.mark.postgres

@@ -4,6 +4,7 @@ python -m tests.bench.many DATABASE_URL [records] [layouts]
 
 One adapter per layout is saved as a scan saves it; the others are copies of its rows under names,
 commits and contents of their own, so that every row is one that the product could have written.
+Every fifth copy has one of 3,000 bases that hardly anybody else has, as it is on the Hub.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from registry.db.base import Base
 from registry.db.checkpoints import save_adapter, save_base
 from registry.db.records import save_record
 from registry.db.session import Database, open_database
-from registry.domain.adapter_config import AdapterConfig
+from registry.domain.adapter_config import parse_adapter_config
 from registry.domain.base_model import BaseConfig
 from registry.domain.facts import AdapterFacts, BaseFacts, WeightsFacts, WeightsFormat
 from registry.domain.plan import compute_plan
@@ -43,8 +44,20 @@ BASES = tuple(
 WORDS = ("sql", "chat", "legal", "medical", "code", "poetry", "support", "math", "roleplay", "tax")
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WIDTH = 1024
+RARE_BASES = 3_000
 _BATCH = 2_000
+_ID = "base_repository_id"
 _TABLES = Base.metadata.tables
+
+
+@dataclass(frozen=True)
+class RareBase:
+    """A copy of one of BASES, in whose place it can stand."""
+
+    name: str
+    repository_id: int
+    digest: str
+    commit: str
 
 
 @dataclass(frozen=True)
@@ -67,15 +80,16 @@ def generate(url: str, records: int, layouts: int) -> None:
     chance = random.Random(records)
     try:
         models = list(_save_models(database, min(layouts, records), chance))
+        rare = _copy_bases(database) if records > layouts else {}
         for start in range(layouts, records, _BATCH):
             numbers = range(start, min(start + _BATCH, records))
             with database.transaction() as session:
-                _copy(session, numbers, models, chance)
-        with database.writer.connect() as connection:
-            # What the databases do by themselves in time: statistics, and what pages are settled.
-            settled = connection.execution_options(isolation_level="AUTOCOMMIT")
-            vacuum = "VACUUM ANALYZE" if database.dialect == "postgresql" else "ANALYZE"
-            settled.exec_driver_sql(vacuum)
+                _copy(session, numbers, models, rare, chance)
+        if database.dialect == "postgresql":
+            # As PostgreSQL does by itself in time; SQLite does nothing.
+            with database.writer.connect() as connection:
+                settled = connection.execution_options(isolation_level="AUTOCOMMIT")
+                settled.exec_driver_sql("VACUUM ANALYZE")
     finally:
         database.close()
 
@@ -132,37 +146,79 @@ def _read(connection: sa.Connection, name: str) -> Model:
     )
 
 
-def _copy(session: Session, numbers: range, models: list[Model], chance: random.Random) -> None:
-    connection = session.connection()
-    repositories: list[dict[str, Any]] = []
-    made: list[tuple[int, Model]] = []
-    for number in numbers:
-        name = name_of(number)
-        repositories.append(
-            {
-                "source": "hub",
-                "repo_id": name,
-                "author": name.partition("/")[0],
-                "private": False,
-                "gated": False,
-                "access": "readable",
-            }
+def _copy_bases(database: Database) -> dict[str, list[RareBase]]:
+    """Bases under names and contents of their own, by the one that each is a copy of."""
+    repositories, checkpoints = _TABLES["repositories"], _TABLES["checkpoints"]
+    copies: dict[str, list[RareBase]] = {name: [] for name in BASES}
+    with database.transaction() as session:
+        connection = session.connection()
+        rows = connection.execute(
+            sa.select(repositories.c.repo_id, checkpoints)
+            .join(checkpoints, checkpoints.c.repository_id == repositories.c.id)
+            .where(repositories.c.repo_id.in_(BASES))
         )
-        made.append((number, models[_skewed(chance, len(models))]))
+        originals = {row.repo_id: dict(row._mapping) for row in rows}
+        names = [f"author{number}/tuned-{number:04d}" for number in range(RARE_BASES)]
+        ids = _insert_repositories(connection, names)
+        made = []
+        for number, name in enumerate(names):
+            original = BASES[number % len(BASES)]
+            base = RareBase(name, ids[name], _digest(name), _commit(name))
+            copies[original].append(base)
+            row = {**originals[original], "repository_id": base.repository_id}
+            row |= {"commit_key": base.commit, "content_key": base.digest}
+            del row["id"], row["repo_id"]
+            made.append(row)
+        connection.execute(sa.insert(checkpoints), made)
+        refs = [
+            {
+                "repository_id": row["repository_id"],
+                "name": "main",
+                "commit_key": row["commit_key"],
+                "seen_at": NOON,
+            }
+            for row in made
+        ]
+        connection.execute(sa.insert(_TABLES["refs"]), refs)
+    return copies
+
+
+def _insert_repositories(connection: sa.Connection, names: list[str]) -> dict[str, int]:
+    """Their ids."""
     table = _TABLES["repositories"]
-    connection.execute(sa.insert(table), repositories)
-    names = [row["repo_id"] for row in repositories]
-    ids = dict(
-        connection.execute(
-            sa.select(table.c.repo_id, table.c.id).where(table.c.repo_id.in_(names))
-        ).all()
-    )
+    rows = [
+        {
+            "source": "hub",
+            "repo_id": name,
+            "author": name.partition("/")[0],
+            "private": False,
+            "gated": False,
+            "access": "readable",
+        }
+        for name in names
+    ]
+    connection.execute(sa.insert(table), rows)
+    found = sa.select(table.c.repo_id, table.c.id).where(table.c.repo_id.in_(names))
+    return {row.repo_id: row.id for row in connection.execute(found)}
+
+
+def _copy(
+    session: Session,
+    numbers: range,
+    models: list[Model],
+    rare: dict[str, list[RareBase]],
+    chance: random.Random,
+) -> None:
+    connection = session.connection()
+    ids = _insert_repositories(connection, [name_of(number) for number in numbers])
     next_record = connection.execute(sa.select(sa.func.max(_TABLES["records"].c.id))).scalar_one()
     rows: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("checkpoints", "refs", "records", "record_bodies", "record_issues")
     }
-    for place, (number, model) in enumerate(made):
-        _rows_of(number, model, ids[name_of(number)], next_record + 1 + place, rows)
+    for place, number in enumerate(numbers):
+        model = models[_skewed(chance, len(models))]
+        base = chance.choice(rare[model.record["base_repo_id"]]) if number % 5 == 0 else None
+        _rows_of(number, model, base, (ids[name_of(number)], next_record + 1 + place), rows)
     for name, values in rows.items():
         if values:
             connection.execute(sa.insert(_TABLES[name]), values)
@@ -176,10 +232,12 @@ def _copy(session: Session, numbers: range, models: list[Model], chance: random.
 def _rows_of(
     number: int,
     model: Model,
-    repository_id: int,
-    record_id: int,
+    base: RareBase | None,
+    ids: tuple[int, int],
     rows: dict[str, list[dict[str, Any]]],
 ) -> None:
+    """`ids` are those of the adapter's repository and of the record."""
+    repository_id, record_id = ids
     name, when = name_of(number), NOON - timedelta(seconds=number)
     digest, commit = _digest(number), _commit(number)
     checkpoint = {**model.checkpoint, "repository_id": repository_id}
@@ -196,19 +254,39 @@ def _rows_of(
         "adapter_commit": commit,
         "adapter_content": digest,
         "author": name.partition("/")[0],
-        "search_text": f"{name}  {model.record['base_repo_id']}".lower(),
+        **_on_base(model, base),
+        "search_text": f"{name}  {base.name if base else model.record['base_repo_id']}".lower(),
         "content_digest": f"sha256:{hashlib.sha256(digest.encode()).hexdigest()}",
         "scanned_at": when,
         "confirmed_at": when,
     }
     rows["records"].append(record)
     body = model.body.replace(model.name, name).replace(model.digest, digest)
-    rows["record_bodies"].append(
-        {"record_id": record_id, "document": json.loads(body.replace(model.commit, commit))}
-    )
+    body = body.replace(model.commit, commit)
+    for column, value in _on_base(model, base).items():
+        body = body.replace(str(model.record[column]), str(value)) if column != _ID else body
+    rows["record_bodies"].append({"record_id": record_id, "document": json.loads(body)})
     rows["record_issues"] += [
-        {**issue, "record_id": record_id, "scanned_at": when} for issue in model.issues
+        {
+            **issue,
+            "record_id": record_id,
+            "scanned_at": when,
+            "base_repo_id": record["base_repo_id"],
+        }
+        for issue in model.issues
     ]
+
+
+def _on_base(model: Model, base: RareBase | None) -> dict[str, Any]:
+    """The columns that name another base than the model's."""
+    if base is None:
+        return {}
+    return {
+        _ID: base.repository_id,
+        "base_repo_id": base.name,
+        "base_content": base.digest,
+        "base_commit": base.commit,
+    }
 
 
 def _skewed(chance: random.Random, count: int) -> int:
@@ -282,20 +360,16 @@ def _layout(number: int) -> tuple[int, Layout]:
 
 def _adapter(number: int, base: str) -> AdapterFacts:
     rank, layout = _layout(number)
-    targets = TARGETS[: 1 + number // 5 % 7]
-    raw = {"peft_type": "LORA", "r": rank, "target_modules": list(targets), "number": number}
-    config = AdapterConfig(
-        peft_type="LORA",
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base,
-        revision=None,
-        r=rank,
-        lora_alpha=2 * rank,
-        target_modules=tuple(sorted(targets)),
-        use_dora=False,
-        declared=frozenset({"r", "lora_alpha", "target_modules"}),
-        raw=raw,
-    )
+    written = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "target_modules": list(TARGETS[: 1 + number // 5 % 7]),
+        "layers_to_transform": list(range(1 + number // 35 % 32)),
+    }
+    config = parse_adapter_config(json.dumps(written).encode())
     weights = WeightsFacts(
         WeightsFormat.SAFETENSORS, {"adapter_model.safetensors": _digest(number)}, 10**7, layout
     )

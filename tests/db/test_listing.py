@@ -83,8 +83,8 @@ def test_filters_narrow_together(shelf, wanted, expected):
 
 def test_facets_count_what_is_wanted(shelf):
     with shelf.reading() as connection:
-        every = records.count_facets(connection)
-        some = records.count_facets(connection, RecordFilter(author="acme"))
+        every = records.count_choices(connection).values
+        some = records.count_choices(connection, RecordFilter(author="acme")).values
     assert every["status"] == (("planned", 3), ("blocked", 1), ("rehearsed", 1))
     assert every["base"] == (("acme/base", 3), ("meta/base-13b", 1))
     assert every["author"] == (("zeta", 3), ("acme", 2))
@@ -98,7 +98,7 @@ def test_a_superseded_record_is_neither_listed_nor_counted(database):
     save(database, (record(issues=(GROWN,)), 1), (record(issues=(RANK,)), 2))
     with database.reading() as connection:
         (listed,) = records.list_records(connection).records
-        facets = records.count_facets(connection)
+        facets = records.count_choices(connection).values
     assert [issue.code for issue in listed.record.issues] == ["rank-high"]
     assert facets["issue"] == (("rank-high", 1),)
 
@@ -260,14 +260,14 @@ def test_private_repositories_are_shown_to_those_who_may_see_them_only(shelf):
         (RecordFilter(q="acme", visible=frozenset({"acme/one"})), 2),
     ):
         with shelf.reading() as connection:
-            counted = dict(records.count_facets(connection, wanted)["issue"])
+            counted = dict(records.count_choices(connection, wanted).values["issue"])
         assert counted["vocabulary-grown"] == count, wanted
     # A record saved while its repository is private is hidden from the start.
     save(shelf, (record(ref("acme/one", "1 again"), issues=(GROWN,)), 7))
     assert "acme/one" not in names(shelf)
     assert names(shelf, grown) == ["acme/two"]
     with shelf.reading() as connection:
-        facets = records.count_facets(connection)
+        facets = records.count_choices(connection).values
         assert "meta/base-13b" not in dict(facets["base"])
         assert dict(facets["author"]) == {"zeta": 2, "acme": 1}
         assert records.find_base(connection, "meta/base-13b") is None

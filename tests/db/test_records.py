@@ -280,7 +280,7 @@ def test_a_base_branch_with_other_content_makes_records_stale_but_not_pinned_one
         assert len(stale.records) == 1
         planned = records.list_records(connection, records.RecordFilter(status="planned"))
         assert planned.records == ()
-        assert records.count_facets(connection)["status"] == (("stale", 1),)
+        assert records.count_choices(connection).values["status"] == (("stale", 1),)
     # It goes back, by a further commit of the first content.
     back = ref("acme/base", "base", "reverted")
     database.write(lambda session: save_base(session, base_facts(back)))
@@ -288,7 +288,7 @@ def test_a_base_branch_with_other_content_makes_records_stale_but_not_pinned_one
     assert find(database).record.status is Status.PLANNED
     assert find(database).record.base.commit_sha == back.commit_sha
     with database.reading() as connection:
-        assert records.count_facets(connection)["status"] == (("planned", 1),)
+        assert records.count_choices(connection).values["status"] == (("planned", 1),)
 
 
 def test_a_branch_at_a_commit_not_yet_read_is_not_called_stale(database):

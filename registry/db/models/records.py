@@ -54,16 +54,26 @@ class RecordRow(Base):
         # The pair, wherever it was found.
         sa.Index(None, "adapter_content", "subfolder", "base_content"),
         sa.Index(None, "base_repository_id", "base_content"),
-        # What lists sort by and facets count.
-        sa.Index(None, "listed", "private", "scanned_at", "id"),
+        # What lists sort by. A search reads names in the order of times, and no row for them.
+        sa.Index(None, "listed", "private", "scanned_at", "id", "search_text"),
         sa.Index(None, "listed", "private", "search_text", "id"),
         sa.Index(None, "listed", "private", "shown_status", "scanned_at", "id"),
         sa.Index(None, "listed", "private", "peft_type", "scanned_at", "id"),
-        sa.Index(None, "listed", "private", "base_repo_id", "scanned_at", "id"),
-        sa.Index(None, "listed", "private", "author", "scanned_at", "id"),
+        # With what a base's own page counts.
+        sa.Index(
+            "ix_records_bases",
+            "listed",
+            "private",
+            "base_repo_id",
+            "scanned_at",
+            "id",
+            "base_source",
+            "shown_status",
+        ),
         # The history of an adapter, superseded records too.
         sa.Index(None, "adapter_repository_id", "id"),
-        # All that facets count, so that the counts of a filter read no row.
+        # What facets are counted by, in the order that they are grouped in, with all that can be
+        # asked beside: the counts of any filter read no row.
         sa.Index(
             "ix_records_facets",
             "listed",
@@ -71,9 +81,22 @@ class RecordRow(Base):
             "base_repo_id",
             "shown_status",
             "peft_type",
+            "issue_codes",
             "author",
             "search_text",
+        ),
+        sa.Index(
+            "ix_records_authors",
+            "listed",
+            "private",
+            "author",
+            "scanned_at",
             "id",
+            "shown_status",
+            "base_repo_id",
+            "peft_type",
+            "issue_codes",
+            "search_text",
         ),
         one_of("status", Status),
         one_of("shown_status", Status),
@@ -99,6 +122,8 @@ class RecordRow(Base):
     evidence: Mapped[str]
     peft_type: Mapped[str]
     author: Mapped[str]
+    # The codes of its issues, each once and between spaces: " a b ". Empty where it has none.
+    issue_codes: Mapped[str] = mapped_column(server_default="")
     # Lower case: what a person's search is compared with and names are sorted by.
     search_text: Mapped[str]
     plan_digest: Mapped[str | None] = mapped_column(sa.ForeignKey("plans.digest"), index=True)

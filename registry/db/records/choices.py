@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from registry.db.models import RecordIssueRow, RecordRow
-from registry.db.records.counts import count_facets
-from registry.db.records.listing import RecordFilter, select_visible
+from registry.db.records.finding import Condition
+from registry.db.records.listing import RecordFilter, select_visible, split_visible
+from registry.db.repositories import repository_names
 
 FACETS = ("status", "base", "peft_type", "issue", "author")
 _VALUES = 12
+
+# Facets whose values many records share, and the columns that hold them, in the order of the index
+# that they are counted along.
+_SHARED = {
+    "base": "base_repo_id",
+    "status": "shown_status",
+    "peft_type": "peft_type",
+    "issue": "issue_codes",
+}
 
 Counted = tuple[tuple[str, int], ...]
 
@@ -27,24 +38,21 @@ class Choices:
     values: Mapping[str, Counted]
 
 
-def count_choices(connection: sa.Connection, wanted: RecordFilter) -> Choices:
-    """One look for all facets, and one more for each in which a value is chosen."""
-    counted = dict(count_facets(connection, wanted))
+def count_choices(connection: sa.Connection, wanted: RecordFilter | None = None) -> Choices:
+    """One statement for all facets; the commonest twelve values of each, the chosen one with
+    them."""
+    wanted = wanted or RecordFilter()
+    counts: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
+    for facet, value, number in connection.execute(_select_counts(wanted)):
+        values = value.split() if facet == "issue" else [value]
+        counts[facet].update(dict.fromkeys(values, int(number)))
     # Every record has a status, and there are fewer statuses than a facet shows.
-    total = sum(number for _, number in counted["status"])
-    for name in FACETS:
-        chosen: str | None = getattr(wanted, name)
-        if chosen is None:
-            counted[name] = counted[name][:_VALUES]
-            continue
-        without: dict[str, Any] = {name: None}
-        others = replace(wanted, **without)
-        values = count_facets(connection, others, only=(name,))[name][:_VALUES]
-        if chosen not in dict(values):
-            # A choice stays on the page, so that it can be taken back.
-            values += ((chosen, total),)
-        counted[name] = values
-    return Choices(total, {name: counted[name] for name in FACETS})
+    status = counts["status"]
+    total = status.total() if wanted.status is None else status[wanted.status]
+    chosen: dict[str, str | None] = {name: getattr(wanted, name) for name in FACETS}
+    return Choices(
+        total, {name: _commonest_of(counts[name], chosen[name], total) for name in FACETS}
+    )
 
 
 def count_with_issue(
@@ -62,3 +70,104 @@ def count_with_issue(
         statement = statement.where(RecordIssueRow.code == code)
     rows = connection.execute(statement.group_by(RecordIssueRow.code))
     return [(row[0], row[1]) for row in rows]
+
+
+def _commonest_of(counted: Counter[str], chosen: str | None, total: int) -> Counted:
+    values = sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))[:_VALUES]
+    if chosen is not None and chosen not in dict(values):
+        # A choice stays on the page, so that it can be taken back.
+        values.append((chosen, total))
+    return tuple(values)
+
+
+# --- one statement -------------------------------------------------------------------------------
+
+
+def _select_counts(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
+    """Rows (facet, value, number); an issue's value is a record's codes, each between spaces.
+
+    Records are read twice, in the order of an index that holds all that is asked of them: grouped
+    by what many share, to be summed up for each facet with what is chosen in the others; and by
+    author, of whom there are nearly as many as records.
+    """
+    groups = _count_by(wanted, tuple(_SHARED.values()), _elsewhere(wanted)).cte("groups")
+    # Bases are many, too. On those wanted there are few groups left, to be summed up three times.
+    few = [groups.c[column] for facet, column in _SHARED.items() if facet != "base"]
+    on_base = (
+        sa.select(*few, sa.func.sum(groups.c.number).label("number"))
+        .where(*_chosen(wanted, groups.c, only=("base",)))
+        .group_by(*few)
+        .cte("on_base")
+    )
+    authors = _count_by(
+        replace(wanted, author=None),
+        ("author",),
+        [*_elsewhere(replace(wanted, author=None)), *_chosen(wanted, RecordRow.__table__.c)],
+    ).subquery("authors")
+    parts = [_sum_up("author", authors.c.author, authors.c.number)]
+    for facet, column in _SHARED.items():
+        source = groups if facet == "base" else on_base
+        others = [name for name in _SHARED if name not in (facet, "base")]
+        chosen = _chosen(wanted, source.c, only=others)
+        parts.append(_sum_up(facet, source.c[column], source.c.number, *chosen))
+    return sa.union_all(*parts)
+
+
+def _count_by(
+    wanted: RecordFilter, columns: Collection[str], conditions: Collection[Condition]
+) -> sa.CompoundSelect[*tuple[Any, ...]]:
+    """Rows (columns…, number) of the visible records; a group can come once for each part."""
+    grouped = [RecordRow.__table__.c[name] for name in columns]
+    number = sa.func.count().label("number")
+    return sa.union_all(
+        *(
+            sa.select(*grouped, number)
+            .where(RecordRow.listed, *part, *conditions)
+            .group_by(*grouped)
+            for part in split_visible(wanted.visible)
+        )
+    )
+
+
+def _elsewhere(wanted: RecordFilter) -> list[Condition]:
+    """What is wanted of what groups do not hold."""
+    conditions: list[Condition] = []
+    if wanted.author is not None:
+        conditions.append(RecordRow.author == wanted.author)
+    if wanted.q:
+        conditions.append(RecordRow.search_text.contains(wanted.q.lower(), autoescape=True))
+    return conditions
+
+
+def _chosen(
+    wanted: RecordFilter, columns: Any, *, only: Collection[str] = tuple(_SHARED)
+) -> list[Condition]:
+    """The choices in these facets, of whatever has their columns."""
+    conditions: list[Condition] = []
+    for facet in only:
+        column, value = columns[_SHARED[facet]], getattr(wanted, facet)
+        if value is None:
+            continue
+        if facet == "base":
+            conditions.append(column.in_(repository_names(value)))
+        elif facet == "issue":
+            conditions.append(column.contains(f" {value} ", autoescape=True))
+        else:
+            conditions.append(column == value)
+    return conditions
+
+
+def _sum_up(
+    facet: str, value: Any, number: Any, *conditions: Condition
+) -> sa.Select[*tuple[Any, ...]]:
+    """Rows (facet, value, number) of the commonest values, of all sets of issues."""
+    summed = sa.func.sum(number).label("number")
+    counted = (
+        sa.select(value.label("value"), summed)
+        .where(value != "", *conditions)
+        .group_by(value)
+        .order_by(summed.desc(), value)
+        .limit(None if facet == "issue" else _VALUES)
+        .subquery()
+    )
+    return sa.select(sa.literal(facet), counted.c.value, counted.c.number)

@@ -101,12 +101,25 @@ def select_wanted(wanted: RecordFilter) -> list[Condition]:
 
 def select_visible(visible: frozenset[str]) -> list[Condition]:
     """Conditions that leave out records whose adapter or base is private and not named here."""
+    public = RecordRow.private.is_(sa.false())
     if "*" in visible:
         # Says nothing, but lets an index be used in which `private` comes before what is sought.
         return [RecordRow.private.in_((False, True))]
-    public = RecordRow.private.is_(sa.false())
+    return [public | _named(visible)] if visible else [public]
+
+
+def split_visible(visible: frozenset[str]) -> list[list[Condition]]:
+    """The same in parts that share no record, each of which an index can lead to: what is public,
+    then what is private and named here."""
+    public: list[Condition] = [RecordRow.private.is_(sa.false())]
     if not visible:
         return [public]
+    private: list[Condition] = [RecordRow.private.is_(sa.true())]
+    return [public, private if "*" in visible else [*private, _named(visible)]]
+
+
+def _named(visible: frozenset[str]) -> sa.ColumnElement[bool]:
+    """Neither repository is private and not named here."""
     allowed = [
         RepositoryRow.repo_id.startswith(pattern[:-1], autoescape=True)
         if pattern.endswith("/*")
@@ -115,7 +128,7 @@ def select_visible(visible: frozenset[str]) -> list[Condition]:
     ]
     hidden = sa.select(RepositoryRow.id).where(RepositoryRow.private, sa.not_(sa.or_(*allowed)))
     of_base = RecordRow.base_repository_id.not_in(hidden) | RecordRow.base_repository_id.is_(None)
-    return [public | (RecordRow.adapter_repository_id.not_in(hidden) & of_base)]
+    return RecordRow.adapter_repository_id.not_in(hidden) & of_base
 
 
 def _order(wanted: RecordFilter, sort: Sort) -> tuple[Any, Any]:

@@ -80,9 +80,8 @@ def list_on_bases(
         .where(
             RecordRow.adapter_repository_id.in_(repository_ids(source, repo_id)),
             RecordRow.subfolder == (subfolder or ""),
-            # What is listed is current, and it is the current ones that an index leads to.
-            RecordRow.current,
-            RecordRow.listed,
+            # Not "listed = 1": SQLite would go by an index that leads with it, to every record.
+            RecordRow.listed.is_not(sa.false()),
         )
         .order_by(RecordRow.declared.desc(), RecordRow.base_repo_id)
         .limit(50)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,6 +75,7 @@ def record_values(record: Record, columns: Mapping[str, Any]) -> dict[str, Any]:
         "status": record.status.value,
         "evidence": record.evidence.value,
         "peft_type": (record.facts.peft_type or "")[:_MAX_PEFT_TYPE],
+        "issue_codes": write_codes(issue.code for issue in record.issues),
         "author": adapter.repo_id.partition("/")[0] if "/" in adapter.repo_id else "",
         "search_text": " ".join(names).lower(),
         "plan_digest": None if plan is None else plan.digest,
@@ -82,6 +83,12 @@ def record_values(record: Record, columns: Mapping[str, Any]) -> dict[str, Any]:
         "current": True,
         "shown_status": record.status.value,
     }
+
+
+def write_codes(codes: Iterable[str]) -> str:
+    """Equal for equal sets; a code is found in it between two spaces."""
+    distinct = sorted(set(codes))
+    return f" {' '.join(distinct)} " if distinct else ""
 
 
 def plan_values(
