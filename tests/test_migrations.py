@@ -169,6 +169,20 @@ def test_records_of_before_come_to_hold_the_codes_of_their_issues(database_url):
 
 
 @pytest.mark.postgres
+def test_records_are_vacuumed_early_so_that_counts_are_answered_by_indexes(postgres_url):
+    options = sa.text("SELECT reloptions FROM pg_class WHERE relname = 'records'")
+    migrations.upgrade(postgres_url)
+    with migration_connection(postgres_url) as connection:
+        assert connection.execute(options).scalar() == [
+            "autovacuum_vacuum_scale_factor=0.02",
+            "autovacuum_vacuum_insert_scale_factor=0.02",
+        ]
+    migrations.downgrade(postgres_url, "0006")
+    with migration_connection(postgres_url) as connection:
+        assert connection.execute(options).scalar() is None
+
+
+@pytest.mark.postgres
 def test_a_migration_does_not_wait_long_for_a_table_in_use(postgres_url):
     with migration_connection(postgres_url) as connection:
         timeouts = [

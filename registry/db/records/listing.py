@@ -60,7 +60,7 @@ def list_records(
     wanted = wanted or RecordFilter()
     limit = max(1, min(limit, MAX_PAGE))
     key = _order(wanted, sort)
-    chosen = sa.select(RecordRow.id, *key).where(*select_wanted(wanted))
+    chosen = sa.select(RecordRow.id, *key).where(*_conditions(connection, wanted))
     if wanted.issue is not None:
         chosen = chosen.join(RecordIssueRow, RecordIssueRow.record_id == RecordRow.id)
     if cursor is not None:
@@ -79,7 +79,7 @@ def list_records(
     return Page(records, write_cursor(sort, found[-1][1], found[-1][0]) if more else None)
 
 
-def select_wanted(wanted: RecordFilter) -> list[Condition]:
+def _conditions(connection: sa.Connection, wanted: RecordFilter) -> list[Condition]:
     """The conditions of a filter. With an issue, `record_issues` must be joined."""
     conditions = [RecordRow.listed, *select_visible(wanted.visible)]
     equal: dict[Any, str | None] = {
@@ -89,7 +89,9 @@ def select_wanted(wanted: RecordFilter) -> list[Condition]:
     }
     conditions += [column == value for column, value in equal.items() if value is not None]
     if wanted.base is not None:
-        conditions.append(RecordRow.base_repo_id.in_(repository_names(wanted.base)))
+        # Asked before: equal to one name, rows come from the index in the order of their times.
+        names = connection.scalars(repository_names(wanted.base)).all()
+        conditions.append(RecordRow.base_repo_id.in_(names))
     if wanted.q:
         conditions.append(RecordRow.search_text.contains(wanted.q.lower(), autoescape=True))
     if wanted.issue is not None:
