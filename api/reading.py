@@ -5,6 +5,7 @@ Records are append-only, so what is kept is never wrong, only older than it coul
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -108,6 +109,14 @@ class RecordReader:
             while len(self._found) > self._kept:
                 self._found.popitem(last=False)
         return found
+
+    def expire(self, repo_id: str) -> None:
+        """What memory holds of this adapter is not fresh any more: somebody was told that work on
+        it is over, and reads on. It is kept for while the database is away."""
+        with self._lock:
+            for lookup, found in list(self._found.items()):
+                if lookup.repo_id == repo_id:
+                    self._found[lookup] = replace(found, read_at=-math.inf)
 
     def forget(self) -> None:
         """Drop everything: a repository became private, and nobody may see it from memory."""

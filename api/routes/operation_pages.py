@@ -14,15 +14,13 @@ from api.asking import not_found
 from api.callers import Caller
 from api.dependencies import DatabaseDep, RecordsDep
 from api.events import EventFeed
-from api.reading import Lookup, RecordReader
-from api.sight import may_follow
+from api.reading import RecordReader
+from api.sight import is_open_to, may_follow
 from api.web import render
 from api.web.operation_view import show_operation
 from api.web.session import VisitorDep
-from registry.asking import read_request
-from registry.db.operations import DONE, Operation, load_operation
+from registry.db.operations import DONE, load_operation
 from registry.db.session import Database
-from registry.errors import LoadplanError
 
 router = APIRouter(include_in_schema=False)
 
@@ -88,16 +86,4 @@ def _load(
         operation = load_operation(connection, operation_id)
         if operation is None or not may_follow(connection, operation, visitor):
             raise not_found()
-    return show_operation(operation, open_to=_is_open_to(operation, records, visitor))
-
-
-def _is_open_to(operation: Operation, records: RecordReader, visitor: Caller) -> bool:
-    """False where the record that it leads to is private and not this visitor's to see."""
-    if "repo_id" not in operation.request:
-        return True
-    try:
-        lookup = Lookup.of(*read_request(operation.request))
-    except LoadplanError:
-        return True
-    found = records.remembered(lookup) or records.find(lookup)
-    return found is None or visitor.sees(found.stored)
+    return show_operation(operation, open_to=is_open_to(operation, records, visitor))

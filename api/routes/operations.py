@@ -19,8 +19,8 @@ from api.callers import Caller
 from api.dependencies import CallerDep, DatabaseDep, RecordsDep, not_recorded, require_scope
 from api.problems import ApiProblem, problem_document, request_id_of
 from api.reading import Found, Lookup, RecordReader
-from api.sight import may_follow
-from registry.asking import ask_proof, ask_scan, cancel, read_request
+from api.sight import is_open_to, may_follow
+from registry.asking import ask_proof, ask_scan, cancel
 from registry.db.operations import DONE, Event, Operation, State, load_operation
 from registry.db.proofs import Pair
 from registry.db.session import Database
@@ -138,7 +138,7 @@ def get_operation(
     request: Request, operation: OperationDep, caller: CallerDep, records: RecordsDep
 ) -> JSONResponse:
     """How far it is. Only who was given the id can ask: it cannot be guessed."""
-    document = _document(request, operation, open_to=_is_open_to(operation, caller, records))
+    document = _document(request, operation, open_to=is_open_to(operation, records, caller))
     headers = {"Cache-Control": "no-store"}
     if not operation.state.is_over:
         headers["Retry-After"] = _RETRY_AFTER
@@ -165,7 +165,7 @@ def cancel_operation(
     if cancelled is None:
         message = f"The operation has {operation.state.value} already."
         raise ApiProblem("operation-finished", message)
-    open_to = _is_open_to(operation, caller, records)
+    open_to = is_open_to(operation, records, caller)
     return JSONResponse(_document(request, cancelled, open_to=open_to))
 
 
@@ -187,8 +187,10 @@ async def get_operation_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events until `done`; `Last-Event-ID` goes on where the reader left off."""
     after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
-    open_to = await run_in_threadpool(_is_open_to, operation, caller, records)
+    open_to = await run_in_threadpool(is_open_to, operation, records, caller)
     async for event in request.app.state.feed.follow(operation.id, after=after):
+        if event.name == DONE and "repo_id" in operation.request:
+            records.expire(operation.request["repo_id"])
         shown = _shown(request, event, open_to=open_to)
         if shown is not None:
             yield ServerSentEvent(data=shown, event=event.name, id=str(event.id))
@@ -201,7 +203,7 @@ async def _accepted(
     records: RecordReader,
     asking: Asking,
 ) -> JSONResponse:
-    open_to = await run_in_threadpool(_is_open_to, operation, caller, records)
+    open_to = await run_in_threadpool(is_open_to, operation, records, caller)
     headers = {
         "Location": f"/v1/operations/{operation.id}",
         "Cache-Control": "no-store",
@@ -243,16 +245,6 @@ def _load(database: Database, operation_id: str, caller: Caller) -> Operation:
         if found is None or not may_follow(connection, found, caller):
             raise not_found()
     return found
-
-
-def _is_open_to(operation: Operation, caller: Caller, records: RecordReader) -> bool:
-    """False when the record that this leads to is private and not the caller's to see. They are
-    told no more than of a repository that does not exist."""
-    if "repo_id" not in operation.request:
-        return True
-    lookup = Lookup.of(*read_request(operation.request))
-    found = records.remembered(lookup) or records.find(lookup)
-    return found is None or caller.sees(found.stored)
 
 
 def _document(request: Request, operation: Operation, *, open_to: bool) -> dict[str, Any]:
