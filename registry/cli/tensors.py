@@ -106,8 +106,11 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
             Text(shape_words(tuple(row["shape"])), style=style if row["differs"] else ""),
             shape_words(None if base_shape is None else tuple(base_shape)),
         )
-    if rows:
-        output().print(table)
+    if not rows:
+        # Unknown is not none: what could not be read may hold many.
+        print_message("note", "No tensors were read.")
+        return
+    output().print(table)
     differing = sum(1 for row in rows if row["differs"])
     unknown = sum(1 for row in rows if row["differs"] is None)
     print_message("note", f"{len(rows):,} tensors, {differing:,} differ, {unknown:,} unknown.")

@@ -199,6 +199,14 @@ def test_tensors_of_an_unknown_base_have_no_shape_beside_them(loadplan):
     assert {row["differs"] for row in done.document} == {None}
 
 
+def test_tensors_that_could_not_be_read_are_not_said_to_be_none(loadplan):
+    done = loadplan("tensors", "acme/unheard-of")
+    assert done.exit_code == 3
+    assert "No tensors were read." in done.err
+    assert "0 tensors" not in done.err
+    assert loadplan("tensors", "acme/unheard-of", "--json").document == []
+
+
 # --- scan and list ---
 
 
