@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.reading import RecordReader
 from registry import logs
 from registry.config import Settings
 from tests.bench.figures import Figure
@@ -132,6 +133,8 @@ def _client(url: str) -> Iterator[TestClient]:
     # A reader's quota is not what is measured.
     app.state.quotas.spend = lambda caller, address: {}
     with TestClient(app) as client:
+        # Few records would often be answered from memory, of many hardly one.
+        app.state.records = RecordReader(app.state.database, fresh_seconds=-1.0)
         yield client
 
 
