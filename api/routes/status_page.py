@@ -16,8 +16,7 @@ from api.web.operation_view import STAGE_WORDS
 from api.web.session import VisitorDep
 from registry.db.open_work import Running, count_ended, last_event_at, list_running, list_sweeps
 from registry.db.operations import count_open
-from registry.db.records import RecordFilter
-from registry.db.records.choices import count_choices
+from registry.db.records.choices import count_listed
 from registry.db.workers import SEEN_LATELY, Worker, find_quota, list_living
 
 router = APIRouter(include_in_schema=False)
@@ -38,7 +37,7 @@ def status_page(request: Request, database: DatabaseDep, visitor: VisitorDep) ->
         ended = count_ended(connection, since=now - timedelta(days=1))
         last_event = last_event_at(connection)
         sweeps = list_sweeps(connection)
-        choices = count_choices(connection, RecordFilter(visible=visitor.visible))
+        records = count_listed(connection, visible=visitor.visible)
     queues = [_queue(name, title, counted, living) for name, title in _QUEUES]
     return render.page(
         request,
@@ -46,7 +45,7 @@ def status_page(request: Request, database: DatabaseDep, visitor: VisitorDep) ->
         said=_say(queues),
         queues=queues,
         workers=[_worker(worker, running) for worker in living],
-        records=choices.total,
+        records=records,
         last_event=last_event,
         sweep=sweeps[0] if sweeps else None,
         quotas=find_quota(living, now),

@@ -46,7 +46,6 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 WIDTH = 1024
 RARE_BASES = 3_000
 _BATCH = 2_000
-_ID = "base_repository_id"
 _TABLES = Base.metadata.tables
 
 
@@ -254,17 +253,23 @@ def _rows_of(
         "adapter_commit": commit,
         "adapter_content": digest,
         "author": name.partition("/")[0],
-        **_on_base(model, base),
-        "search_text": f"{name}  {base.name if base else model.record['base_repo_id']}".lower(),
         "content_digest": f"sha256:{hashlib.sha256(digest.encode()).hexdigest()}",
         "scanned_at": when,
         "confirmed_at": when,
     }
+    if base is not None:
+        record |= {
+            "base_repository_id": base.repository_id,
+            "base_repo_id": base.name,
+            "base_content": base.digest,
+            "base_commit": base.commit,
+        }
+    record["search_text"] = f"{name}  {record['base_repo_id']}".lower()
     rows["records"].append(record)
     body = model.body.replace(model.name, name).replace(model.digest, digest)
     body = body.replace(model.commit, commit)
-    for column, value in _on_base(model, base).items():
-        body = body.replace(str(model.record[column]), str(value)) if column != _ID else body
+    for column in ("base_repo_id", "base_content", "base_commit"):
+        body = body.replace(model.record[column], record[column])
     rows["record_bodies"].append({"record_id": record_id, "document": json.loads(body)})
     rows["record_issues"] += [
         {
@@ -275,18 +280,6 @@ def _rows_of(
         }
         for issue in model.issues
     ]
-
-
-def _on_base(model: Model, base: RareBase | None) -> dict[str, Any]:
-    """The columns that name another base than the model's."""
-    if base is None:
-        return {}
-    return {
-        _ID: base.repository_id,
-        "base_repo_id": base.name,
-        "base_content": base.digest,
-        "base_commit": base.commit,
-    }
 
 
 def _skewed(chance: random.Random, count: int) -> int:

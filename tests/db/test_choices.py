@@ -19,8 +19,8 @@ from registry.db.records import (
 )
 from registry.db.records.choices import FACETS
 from registry.db.records.places_of import list_on_bases
-from registry.db.repositories import save_access
 from registry.db.session import open_database
+from registry.db.visibility import hide
 from registry.domain.issues import ERRORS, NOTES, Severity, make_issue
 from registry.domain.record import Evidence, Status
 from registry.domain.refs import Source
@@ -69,24 +69,14 @@ def shelf(database):
     database.write(work)
     hidden = {one.adapter.repo_id for one in saved if chance.random() < 0.2}
     for repo_id in sorted(hidden | {"many/base-1"}):
-        database.write(lambda session, name=repo_id: _hide(session, name))
+        database.write(
+            lambda session, name=repo_id: hide(session, name, access="readable", checked_at=at(90))
+        )
     return database
 
 
 def _few(chance, count):
     return min(int(count * chance.random() ** 2), count - 1)
-
-
-def _hide(session, repo_id):
-    save_access(
-        session,
-        Source.HUB,
-        repo_id,
-        access="readable",
-        private=True,
-        gated=False,
-        checked_at=at(90),
-    )
 
 
 def _some_filter(chance):

@@ -224,21 +224,21 @@ def test_no_text_makes_the_cursor_parser_raise_anything_else(text):
 
 
 def test_private_repositories_are_shown_to_those_who_may_see_them_only(shelf):
-    def hide(repo_id):
+    def save_private(repo_id, private, minutes):
         shelf.write(
             lambda session: repositories.save_access(
                 session,
                 Source.HUB,
                 repo_id,
                 access="readable",
-                private=True,
+                private=private,
                 gated=False,
-                checked_at=at(6),
+                checked_at=at(minutes),
             )
         )
 
-    hide("acme/one")
-    hide("meta/base-13b")
+    for repo_id in ("acme/one", "meta/base-13b"):
+        save_private(repo_id, True, 6)
     public = {"acme/two", "zeta/three", "zeta/five"}
     assert set(names(shelf)) == public
     for visible, more in (
@@ -276,17 +276,7 @@ def test_private_repositories_are_shown_to_those_who_may_see_them_only(shelf):
         assert records.find_record(connection, repo_id="zeta/four").private
         assert not records.find_record(connection, repo_id="acme/two").private
     for repo_id in ("acme/one", "meta/base-13b"):
-        shelf.write(
-            lambda session, repo_id=repo_id: repositories.save_access(
-                session,
-                Source.HUB,
-                repo_id,
-                access="readable",
-                private=False,
-                gated=False,
-                checked_at=at(8),
-            )
-        )
+        save_private(repo_id, False, 8)
     assert set(names(shelf)) == public | {"acme/one", "zeta/four"}
     assert set(names(shelf, grown)) == {"acme/one", "acme/two"}
 

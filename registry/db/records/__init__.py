@@ -7,7 +7,7 @@ commit of the same content at the same place has not.
 """
 
 from registry.db.records.bases import BasePage, BaseSummary, find_base, list_bases
-from registry.db.records.choices import Choices, count_choices, count_with_issue
+from registry.db.records.choices import count_choices
 from registry.db.records.finding import (
     StoredRecord,
     find_pair,
@@ -23,7 +23,6 @@ from registry.db.records.saving import save_record
 __all__ = [
     "BasePage",
     "BaseSummary",
-    "Choices",
     "Found",
     "Page",
     "RecordFilter",
@@ -31,7 +30,6 @@ __all__ = [
     "StoredRecord",
     "at_commits",
     "count_choices",
-    "count_with_issue",
     "find_base",
     "find_known",
     "find_pair",

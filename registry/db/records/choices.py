@@ -11,7 +11,12 @@ import sqlalchemy as sa
 
 from registry.db.models import RecordIssueRow, RecordRow
 from registry.db.records.finding import Condition
-from registry.db.records.listing import RecordFilter, select_visible, split_visible
+from registry.db.records.listing import (
+    RecordFilter,
+    select_named,
+    select_visible,
+    split_visible,
+)
 from registry.db.repositories import repository_names
 
 FACETS = ("status", "base", "peft_type", "issue", "author")
@@ -55,6 +60,12 @@ def count_choices(connection: sa.Connection, wanted: RecordFilter | None = None)
     )
 
 
+def count_listed(connection: sa.Connection, *, visible: frozenset[str] = frozenset()) -> int:
+    """How many records there are to choose from."""
+    counted = sa.select(sa.func.count()).where(RecordRow.listed, *select_visible(visible))
+    return connection.execute(counted).scalar_one()
+
+
 def count_with_issue(
     connection: sa.Connection, *, visible: frozenset[str] = frozenset(), code: str | None = None
 ) -> list[tuple[str, int]]:
@@ -90,7 +101,8 @@ def _select_counts(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
     by what many share, to be summed up for each facet with what is chosen in the others; and by
     author, of whom there are nearly as many as records.
     """
-    groups = _count_by(wanted, tuple(_SHARED.values()), _elsewhere(wanted)).cte("groups")
+    visible, anybodys = wanted.visible, replace(wanted, author=None)
+    groups = _count_by(visible, tuple(_SHARED.values()), select_named(wanted)).cte("groups")
     # Bases are many, too. On those wanted there are few groups left, to be summed up three times.
     few = [groups.c[column] for facet, column in _SHARED.items() if facet != "base"]
     on_base = (
@@ -99,11 +111,8 @@ def _select_counts(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
         .group_by(*few)
         .cte("on_base")
     )
-    authors = _count_by(
-        replace(wanted, author=None),
-        ("author",),
-        [*_elsewhere(replace(wanted, author=None)), *_chosen(wanted, RecordRow.__table__.c)],
-    ).subquery("authors")
+    narrowed = [*select_named(anybodys), *_chosen(wanted, RecordRow.__table__.c)]
+    authors = _count_by(visible, ("author",), narrowed).subquery("authors")
     parts = [_sum_up("author", authors.c.author, authors.c.number)]
     for facet, column in _SHARED.items():
         source = groups if facet == "base" else on_base
@@ -114,7 +123,7 @@ def _select_counts(wanted: RecordFilter) -> sa.CompoundSelect[*tuple[Any, ...]]:
 
 
 def _count_by(
-    wanted: RecordFilter, columns: Collection[str], conditions: Collection[Condition]
+    visible: frozenset[str], columns: Collection[str], conditions: Collection[Condition]
 ) -> sa.CompoundSelect[*tuple[Any, ...]]:
     """Rows (columns…, number) of the visible records; a group can come once for each part."""
     grouped = [RecordRow.__table__.c[name] for name in columns]
@@ -124,19 +133,9 @@ def _count_by(
             sa.select(*grouped, number)
             .where(RecordRow.listed, *part, *conditions)
             .group_by(*grouped)
-            for part in split_visible(wanted.visible)
+            for part in split_visible(visible)
         )
     )
-
-
-def _elsewhere(wanted: RecordFilter) -> list[Condition]:
-    """What is wanted of what groups do not hold."""
-    conditions: list[Condition] = []
-    if wanted.author is not None:
-        conditions.append(RecordRow.author == wanted.author)
-    if wanted.q:
-        conditions.append(RecordRow.search_text.contains(wanted.q.lower(), autoescape=True))
-    return conditions
 
 
 def _chosen(

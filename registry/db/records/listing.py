@@ -81,19 +81,16 @@ def list_records(
 
 def _conditions(connection: sa.Connection, wanted: RecordFilter) -> list[Condition]:
     """The conditions of a filter. With an issue, `record_issues` must be joined."""
-    conditions = [RecordRow.listed, *select_visible(wanted.visible)]
+    conditions = [RecordRow.listed, *select_visible(wanted.visible), *select_named(wanted)]
     equal: dict[Any, str | None] = {
         RecordRow.shown_status: wanted.status,
         RecordRow.peft_type: wanted.peft_type,
-        RecordRow.author: wanted.author,
     }
     conditions += [column == value for column, value in equal.items() if value is not None]
     if wanted.base is not None:
         # Asked before: equal to one name, rows come from the index in the order of their times.
         names = connection.scalars(repository_names(wanted.base)).all()
         conditions.append(RecordRow.base_repo_id.in_(names))
-    if wanted.q:
-        conditions.append(RecordRow.search_text.contains(wanted.q.lower(), autoescape=True))
     if wanted.issue is not None:
         conditions += [RecordIssueRow.listed, RecordIssueRow.code == wanted.issue]
         if not wanted.visible:
@@ -101,13 +98,22 @@ def _conditions(connection: sa.Connection, wanted: RecordFilter) -> list[Conditi
     return conditions
 
 
+def select_named(wanted: RecordFilter) -> list[Condition]:
+    """The conditions on names: whose it is, and what is sought in all of them."""
+    conditions: list[Condition] = []
+    if wanted.author is not None:
+        conditions.append(RecordRow.author == wanted.author)
+    if wanted.q:
+        conditions.append(RecordRow.search_text.contains(wanted.q.lower(), autoescape=True))
+    return conditions
+
+
 def select_visible(visible: frozenset[str]) -> list[Condition]:
     """Conditions that leave out records whose adapter or base is private and not named here."""
-    public = RecordRow.private.is_(sa.false())
     if "*" in visible:
         # Says nothing, but lets an index be used in which `private` comes before what is sought.
         return [RecordRow.private.in_((False, True))]
-    return [public | _named(visible)] if visible else [public]
+    return [sa.or_(*(sa.and_(*part) for part in split_visible(visible)))]
 
 
 def split_visible(visible: frozenset[str]) -> list[list[Condition]]:
@@ -117,11 +123,8 @@ def split_visible(visible: frozenset[str]) -> list[list[Condition]]:
     if not visible:
         return [public]
     private: list[Condition] = [RecordRow.private.is_(sa.true())]
-    return [public, private if "*" in visible else [*private, _named(visible)]]
-
-
-def _named(visible: frozenset[str]) -> sa.ColumnElement[bool]:
-    """Neither repository is private and not named here."""
+    if "*" in visible:
+        return [public, private]
     allowed = [
         RepositoryRow.repo_id.startswith(pattern[:-1], autoescape=True)
         if pattern.endswith("/*")
@@ -130,7 +133,7 @@ def _named(visible: frozenset[str]) -> sa.ColumnElement[bool]:
     ]
     hidden = sa.select(RepositoryRow.id).where(RepositoryRow.private, sa.not_(sa.or_(*allowed)))
     of_base = RecordRow.base_repository_id.not_in(hidden) | RecordRow.base_repository_id.is_(None)
-    return RecordRow.adapter_repository_id.not_in(hidden) & of_base
+    return [public, [*private, RecordRow.adapter_repository_id.not_in(hidden), of_base]]
 
 
 def _order(wanted: RecordFilter, sort: Sort) -> tuple[Any, Any]:
