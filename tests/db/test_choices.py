@@ -123,6 +123,17 @@ def test_each_count_is_the_length_of_the_list_that_it_leads_to(shelf, seed):
             assert list(choices.values[facet]) == expected, (facet, wanted)
 
 
+@pytest.mark.parametrize("typed", ["RANK-HIGH", "rank-high vocabulary-grown", "rank", "%", " "])
+def test_an_issue_that_there_is_not_is_counted_as_it_is_listed(shelf, typed):
+    wanted = RecordFilter(issue=typed, visible=frozenset("*"))
+    with shelf.reading() as connection:
+        choices = count_choices(connection, wanted)
+        assert list_records(connection, wanted).records == ()
+    assert choices.total == 0
+    assert choices.values["author"] == ()
+    assert (typed, 0) in choices.values["issue"]
+
+
 def test_the_longest_names_and_all_issues_fit_the_indexes(database):
     """PostgreSQL takes no entry over 2,704 bytes."""
     chance = random.Random(1)

@@ -18,6 +18,7 @@ from registry.db.records.listing import (
     split_visible,
 )
 from registry.db.repositories import repository_names
+from registry.domain.issues import CATALOGUE
 
 FACETS = ("status", "base", "peft_type", "issue", "author")
 _VALUES = 12
@@ -150,7 +151,9 @@ def _chosen(
         if facet == "base":
             conditions.append(column.in_(repository_names(value)))
         elif facet == "issue":
-            conditions.append(column.contains(f" {value} ", autoescape=True))
+            # LIKE knows no case on SQLite, and two codes side by side would be found as one.
+            held = column.contains(f" {value} ", autoescape=True)
+            conditions.append(held if value in CATALOGUE else sa.false())
         else:
             conditions.append(column == value)
     return conditions
